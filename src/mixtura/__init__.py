@@ -1,0 +1,27 @@
+"""Gaussian mixture models for PyTorch: clustering and density estimation on CPUs and GPUs."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DegenerateWarning": "mixtura.estimator",
+    "GaussianMixture": "mixtura.estimator",
+    "Mixture": "mixtura.mixture",
+}
+
+__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use (PEP 562): `import mixtura` alone imports neither torch nor scikit-learn.
+    if name not in _HOME:
+        raise AttributeError(f"module 'mixtura' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,229 @@
+"""The counts: what one chunk of rows adds to the moments, in two ways that agree."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from mixtura.mixture import Mixture
+from mixtura.moments import Moments
+from mixtura.record import Record
+from mixtura.rows import Chunk, Rows, Scratch
+
+TOLERANCE = 1e-3
+"""Nats of a log density that the feature map may lose to rounding before the whitened count takes over."""
+
+
+class Count(ABC):
+    """A way of counting one mixture: ``count(chunk)`` gives something additive, ``moments`` reads the sum."""
+
+    bytes_per_row: int
+    mixture: Mixture
+
+    @abstractmethod
+    def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
+        """log πₖ p(x | k) and the family's row weights (None for 1); may live in a buffer that the next call reuses."""
+
+    @abstractmethod
+    def __call__(self, chunk: Chunk) -> Record:
+        """What the chunk adds."""
+
+    @abstractmethod
+    def moments(self, total: Any, rows: Rows) -> Moments:
+        """The moments about the means of the mixture that was counted."""
+
+
+def share(log_joint: Float[Tensor, "R K N"], weight: Float[Tensor, "N"]) -> Float[Tensor, "R N"]:
+    """Log densities (R, N) of the rows; overwrites ``log_joint`` with weighted responsibilities."""
+    top = log_joint.amax(1, keepdim=True)
+    log_joint.sub_(top).exp_()
+    total = log_joint.sum(1, keepdim=True)
+    log_joint.mul_(weight / total)
+    return (top + total.log_())[:, 0]
+
+
+def weigh(log_density: Float[Tensor, "R N"], weight: Float[Tensor, "N"]) -> Float[Tensor, "R 1"]:
+    """Σ w log p(x), added up in float64 where the device has it."""
+    wide = torch.float32 if weight.device.type == "mps" else torch.float64
+    return (log_density.to(wide) @ weight.to(wide))[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Raw(Record):
+    """Weighted sums of features about the rows' origin."""
+
+    loglik: Tensor  # (R, 1)
+    n: Tensor  # (R, K)
+    features: Tensor  # (R, K, P)
+    extra: tuple[Tensor, ...]
+
+
+class Features(Count):
+    """The fast count: a Gaussian's log density is linear in features of x, and so are its moments.
+
+    With Φ = [quadratic features, x, 1] of a chunk, the E-step is Θ Φ and the M-step's sums are ρ Φᵀ: one product
+    each, for all components of all restarts together. Where all components share the quadratic term (and the family
+    is affine in it) it cancels from the responsibilities: Φ = [x, 1], and what it adds is a constant of the data.
+    """
+
+    def __init__(
+        self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device, *, share: bool = True
+    ) -> None:
+        restarts, components, features = mixture.shape
+        covariance, family = mixture.covariance, mixture.family
+        linear, quadratic = covariance.solve(mixture.mean), covariance.precision()
+        constant = (linear * mixture.mean).sum(-1, keepdim=True)
+        self.shared = share and quadratic.shape[1] == 1 and components > 1 and family.affine
+        own = () if self.shared else (quadratic.expand(restarts, components, -1),)
+        theta = torch.cat([*own, -2 * linear, constant], -1)
+        self.log_det = covariance.log_det()
+        theta = family.natural(theta, mixture.log_weight, self.log_det, features)
+        self.theta = theta.flatten(0, 1).to(dtype).to(device)
+        self.precision = quadratic
+        self.mixture = mixture
+        self.scratch = scratch
+        self.quadratics = 0 if self.shared else quadratic.shape[-1]
+        self.bytes_per_row = (self.theta.shape[1] + len(self.theta)) * self.theta.itemsize
+
+    def phi(self, x: Float[Tensor, "D N"]) -> Float[Tensor, "P N"]:
+        """The features of a chunk, in a buffer."""
+        q, (features, n) = self.quadratics, x.shape
+        phi = self.scratch.take("phi", (self.theta.shape[1], n), x)
+        if q:
+            self.mixture.covariance.quadratic.write(x, phi[:q])
+        phi[q : q + features] = x
+        phi[-1] = 1
+        return phi
+
+    def _log_joint(self, phi: Tensor) -> tuple[Tensor, Tensor | None]:
+        product = self.scratch.take("joint", (len(self.theta), phi.shape[1]), phi)
+        torch.mm(self.theta, phi, out=product)
+        product = product.unflatten(0, self.mixture.shape[:2])
+        return self.mixture.family.read(product, self.mixture.log_weight, self.log_det, self.mixture.shape[2])
+
+    def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
+        return self._log_joint(self.phi(x))
+
+    def __call__(self, chunk: Chunk) -> Raw:
+        phi = self.phi(chunk.x)
+        r, u = self._log_joint(phi)
+        loglik = weigh(share(r, chunk.weight), chunk.weight)
+        extra = self.mixture.family.extra(r, u, self.mixture.shape[2])
+        weighted = r if u is None else r * u
+        features = (weighted.flatten(0, 1) @ phi.mT).unflatten(0, r.shape[:2])
+        return Raw(loglik, features[..., -1] if u is None else r.sum(-1), features, extra)
+
+    def moments(self, total: Raw, rows: Rows) -> Moments:
+        covariance, mean, q = self.mixture.covariance, self.mixture.mean, self.quadratics
+        s0, s1 = total.features[..., -1], total.features[..., q:-1]
+        loglik = total.loglik
+        if self.shared:
+            second = rows.total(covariance.quadratic)
+            loglik = loglik - 0.5 * (self.precision[:, 0] @ second)[:, None]
+            s2 = covariance.from_second(second.expand(len(mean), 1, -1))
+        else:
+            s2 = covariance.from_second(total.features[..., :q])
+        moved = covariance.move(s2, s0, s1, mean)
+        return Moments(loglik, total.n, s0, s1 - s0[..., None] * mean, moved, total.extra)
+
+
+class Whitened(Count):
+    """The definition: distances and scatter in whitened coordinates, precise where the feature map is not.
+
+    Restarts are counted one after the other, so that whitened rows exist for the components of one only.
+    """
+
+    def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None:
+        self.mixture = mixture
+        self.single = [mixture.take(slice(r, r + 1)) for r in range(mixture.shape[0])]
+        _, components, features = mixture.shape
+        self.bytes_per_row = (4 * components * features + mixture.shape[0] * components) * dtype.itemsize
+
+    def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
+        joint = [whitened_joint(mixture, x)[0] for mixture in self.single]
+        return torch.cat(joint), None
+
+    def __call__(self, chunk: Chunk) -> Moments:
+        return Record.cat([whitened_moments(mixture, chunk) for mixture in self.single])
+
+    def moments(self, total: Moments, rows: Rows) -> Moments:
+        return total
+
+
+def whitened_joint(mixture: Mixture, x: Float[Tensor, "D N"]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """log πₖ p(x | k) (R, K, N), the whitened rows (R, K, E, N) and the family's row weights."""
+    z = mixture.covariance.whiten(x, mixture.mean)
+    d2 = z.square().sum(-2)
+    density = mixture.family.log_density(d2, mixture.covariance.log_det(), len(x))
+    return density + mixture.log_weight.to(x.dtype)[..., None], z, mixture.family.row_weight(d2, len(x))
+
+
+def whitened_moments(mixture: Mixture, chunk: Chunk) -> Moments:
+    """The moments of a chunk by the definition."""
+    r, z, u = whitened_joint(mixture, chunk.x)
+    loglik = weigh(share(r, chunk.weight), chunk.weight)
+    weighted = r if u is None else r * u
+    s1, s2 = mixture.covariance.moment(z, weighted)
+    extra = mixture.family.extra(r, u, len(chunk.x))
+    return Moments(loglik.to(s1), r.sum(-1).to(s1), weighted.sum(-1).to(s1), s1, s2, extra)
+
+
+def risk(mixture: Mixture, dtype: torch.dtype) -> Float64[Tensor, "R"]:
+    """Nats that the feature map may lose to rounding in a log density, per restart.
+
+    ½ ε |θ| · φ(|μ| + 3 sd), for the worst component: an estimate from the parameters alone, so that it needs no rows
+    and is the same wherever the rows are.
+    """
+    covariance, mean = mixture.covariance, mixture.mean
+    far = mean.abs() + 3 * covariance.variances().sqrt()
+    linear = covariance.solve(mean)
+    packed = covariance.precision()
+    flat = far.flatten(0, 1).T.contiguous()
+    features = flat.new_empty(packed.shape[-1], flat.shape[1])
+    covariance.quadratic.write(flat, features)
+    quadratic = (packed.abs() * features.T.unflatten(0, mean.shape[:2])).sum(-1)
+    terms = quadratic + 2 * (linear * far).abs().sum(-1) + (linear * mean).sum(-1).abs()
+    unit_roundoff = torch.finfo(dtype).eps / 2
+    return 0.5 * unit_roundoff * terms.nan_to_num(nan=torch.inf, posinf=torch.inf).amax(1)
+
+
+def fast(mixture: Mixture, dtype: torch.dtype) -> Bool[Tensor, "R"]:
+    """The restarts that the feature map serves well."""
+    return risk(mixture, dtype) < TOLERANCE
+
+
+@dataclass(frozen=True, eq=False)
+class Parts(Record):
+    """What several counts add, each for its own restarts."""
+
+    parts: tuple[Record, ...]
+
+
+def measure(mixture: Mixture, rows: Rows, by_features: Bool[Tensor, "R"]) -> Moments:
+    """One pass over the rows: the moments of every restart.
+
+    Restarts flagged in ``by_features`` go through the feature map, the others through the definition. Both report in
+    the same frame, so they add up and mix.
+    """
+    kinds: Sequence[tuple[type[Count], Tensor]] = ((Features, by_features), (Whitened, ~by_features))
+    chosen = [(kind, at.nonzero()[:, 0]) for kind, at in kinds if bool(at.any())]
+    whole = len(chosen) == 1
+    counts = [
+        kind(mixture if whole else mixture.take(at), rows.scratch, rows.dtype, rows.device) for kind, at in chosen
+    ]
+    total = rows.sum(lambda chunk: Parts(tuple(count(chunk) for count in counts)), sum(c.bytes_per_row for c in counts))
+    moments = [count.moments(part, rows) for count, part in zip(counts, total.parts, strict=True)]
+    if whole:
+        return moments[0]
+    return Record.cat(moments).take(torch.cat([at for _, at in chosen]).argsort())
+
+
+def scorer(mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> Count:
+    """The count to read log densities of new rows from: chosen by the model alone, never by the rows."""
+    if bool(fast(mixture, dtype).all()):
+        return Features(mixture, scratch, dtype, device, share=False)
+    return Whitened(mixture, scratch, dtype, device)

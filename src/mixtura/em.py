@@ -1,0 +1,212 @@
+"""EM: the rule that turns moments into the next mixture, one turn of the ring, and turning it until it is still."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from mixtura.covariance.base import Floor
+from mixtura.e_step import fast, measure
+from mixtura.mixture import Mixture
+from mixtura.moments import Moments
+from mixtura.record import Record
+from mixtura.rows import Rows
+
+EMPTY = 1e-13
+"""Share of all weight below which a component has no rows: its weight becomes 0, its shape stays."""
+
+
+class Rule(Protocol):
+    """How moments become the next model."""
+
+    def bound(self, moments: Moments, model: Mixture) -> Float64[Tensor, "R"]:
+        """What the rule raises."""
+
+    def update(self, moments: Moments, model: Mixture) -> Mixture:
+        """The next model."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Maximum likelihood (Dempster, Laird & Rubin 1977): the M-step in closed form, with a floor for variances."""
+
+    floor: Floor
+
+    def bound(self, moments: Moments, model: Mixture) -> Float64[Tensor, "R"]:
+        return moments.loglik[:, 0]
+
+    def update(self, moments: Moments, model: Mixture) -> Mixture:
+        total = moments.n.sum(1, keepdim=True)
+        alive = moments.n > EMPTY * total
+        n, s0 = moments.n.maximum(EMPTY * total), moments.s0.maximum(EMPTY * total)
+        shift = torch.where(alive[..., None], moments.s1 / s0[..., None], 0.0)
+        s2 = model.covariance.move(moments.s2, moments.s0, moments.s1, shift)
+        covariance = model.covariance.maximise(n, s2, self.floor)
+
+        def keep(new: Tensor, old: Tensor) -> Tensor:
+            shared = new.shape[1] != alive.shape[1]
+            return new if shared else torch.where(alive.reshape(alive.shape + (1,) * (new.ndim - 2)), new, old)
+
+        return Mixture(
+            torch.where(alive, (n / total).log(), -torch.inf),
+            model.mean + shift,
+            covariance.map(keep, model.covariance),
+            model.family.maximise(n, moments.extra),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Turn(Record):
+    """One turn of the ring: a model, what it measured, its bound; ``next`` is the model after it.
+
+    Attributes:
+        model: the models that were measured.
+        moments: what one pass counted.
+        bound: (R,), what the rule raises.
+        fast: (R,), restarts that the feature map still serves; once off it, a restart stays off it.
+        rule: how moments become the next model.
+    """
+
+    model: Mixture
+    moments: Moments
+    bound: Float64[Tensor, "R"]
+    fast: Bool[Tensor, "R"]
+    rule: Rule
+
+    def next(self) -> Mixture:
+        """The model after this turn."""
+        return self.rule.update(self.moments, self.model)
+
+
+def turn(model: Mixture, rows: Rows, rule: Rule, was_fast: Bool[Tensor, "R"] | None = None) -> Turn:
+    """The ring, once: one pass over the rows."""
+    by_features = fast(model.expected, rows.dtype)
+    if was_fast is not None:
+        by_features = by_features & was_fast
+    moments = measure(model.expected, rows, by_features)
+    return Turn(model, moments, rule.bound(moments, model), by_features, rule)
+
+
+def em(model: Mixture, rows: Rows, rule: Rule) -> Iterator[Turn]:
+    """EM for watching: turns without end, ``for t in em(model, rows, rule): ...``."""
+    now = turn(model, rows, rule)
+    while True:
+        yield now
+        now = turn(now.next(), rows, rule, now.fast)
+
+
+class Stop(Protocol):
+    """When a restart is still."""
+
+    def __call__(self, bounds: list[Float64[Tensor, "R"]], weight: Tensor, noise: Tensor) -> Bool[Tensor, "R"]:
+        """Which restarts may stop, from the last bounds (newest last), the sum of weights and the rounding noise."""
+
+
+class Still(NamedTuple):
+    """Stop when what is left to gain is negligible, by Aitken's extrapolation (Böhning et al. 1994).
+
+    With gains g and their ratio a = g_t / g_{t−1}, EM converges linearly and has g a / (1 − a) left to gain. Both
+    this and the last gain must be below ``per_row`` nats a row; a gain within the rounding noise ends a fit too.
+    """
+
+    per_row: float = 1e-7
+
+    def __call__(self, bounds: list[Tensor], weight: Tensor, noise: Tensor) -> Tensor:
+        if len(bounds) < 2:
+            return torch.zeros_like(bounds[-1], dtype=torch.bool)
+        gain = bounds[-1] - bounds[-2]
+        quiet = gain <= noise
+        if len(bounds) < 3:
+            return quiet
+        ratio = gain / (bounds[-2] - bounds[-3])
+        left = torch.where(ratio < 1, gain * ratio / (1 - ratio), torch.inf).abs()
+        return quiet | ((gain.abs() <= self.per_row * weight) & (left <= self.per_row * weight))
+
+
+class Gain(NamedTuple):
+    """scikit-learn's test: stop when the mean log likelihood changes by less than ``tol``.
+
+    Attributes:
+        tol: nats a row.
+        previous: the mean log likelihood that an earlier fit ended with, compared with the first pass.
+    """
+
+    tol: float
+    previous: float | None = None
+
+    def __call__(self, bounds: list[Tensor], weight: Tensor, noise: Tensor) -> Tensor:
+        if len(bounds) > 1:
+            before = bounds[-2] / weight
+        else:
+            before = torch.full_like(bounds[-1], -torch.inf if self.previous is None else self.previous)
+        return (bounds[-1] / weight - before).abs() < self.tol
+
+
+class Outcome(NamedTuple):
+    """How restarts ended.
+
+    Attributes:
+        turn: the last turn of every restart, in the order in which they were given.
+        passes: (R,), turns each one took.
+        still: (R,), those that the stopping test let go.
+        bounds: (T, R), the bound at every turn; NaN after the last.
+    """
+
+    turn: Turn
+    passes: Tensor
+    still: Bool[Tensor, "R"]
+    bounds: Float64[Tensor, "T R"]
+
+
+def rounding_noise(bound: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """How far a bound of this size may jitter from rounding, in nats."""
+    return 4 * torch.finfo(dtype).eps * (bound.abs() + weight)
+
+
+def converging(
+    model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int
+) -> Generator[tuple[Tensor, Turn], None, Outcome]:
+    """Turn until every restart is still, finished ones leaving the batch.
+
+    Yields the indices of the restarts that are running and their turn, after every pass; returns the outcome.
+    """
+    restarts = model.expected.shape[0]
+    live = torch.arange(restarts)
+    ended: list[tuple[Tensor, Turn]] = []
+    trace: list[Tensor] = []
+    took, still = torch.zeros(restarts, dtype=torch.long), torch.zeros(restarts, dtype=torch.bool)
+    now: Turn | None = None
+    for count in range(1, passes + 1):
+        now = turn(model, rows, rule) if now is None else turn(now.next(), rows, rule, now.fast)
+        bound = now.bound.cpu()
+        trace.append(torch.full((restarts,), torch.nan, dtype=torch.float64).index_copy(0, live, bound))
+        took[live] = count
+        yield live, now
+        weight = now.moments.n.sum(1).cpu()
+        noise = rounding_noise(bound, weight, rows.dtype)
+        quiet = stop([b[live] for b in trace[-3:]], weight, noise)
+        still[live] = quiet
+        done = quiet | bound.isnan()
+        if count == passes:
+            done = torch.ones_like(done)
+        if bool(done.any()):
+            ended.append((live[done], now.take(done.to(now.bound.device))))
+            live, now = live[~done], now.take(~done.to(now.bound.device))
+        if not len(live):
+            break
+    order = torch.cat([at for at, _ in ended]).argsort()
+    last = Record.cat([t for _, t in ended]).take(order)
+    return Outcome(last, took, still, torch.stack(trace))
+
+
+def converge(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int) -> Outcome:
+    """Turn until every restart is still or the passes are used up; ``passes`` ≥ 1."""
+    steps = converging(model, rows, rule, stop, passes)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

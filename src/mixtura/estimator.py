@@ -1,0 +1,404 @@
+"""GaussianMixture: the scikit-learn face. It turns names into objects and holds no mathematics."""
+
+import math
+import warnings
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from mixtura.covariance import STRUCTURES, structure
+from mixtura.data.array import Array
+from mixtura.draws import seed_of
+from mixtura.em import Gain, Still, Stop
+from mixtura.family import Gaussian
+from mixtura.fitted import FittedMixture, place
+from mixtura.fitting import Fit, Ground, Plan, continued, fit, given_start, plain_starts
+from mixtura.given import Given, check_given
+from mixtura.inputs import Checked, Kind, check, check_weight
+from mixtura.mixture import Mixture
+from mixtura.record import Record
+from mixtura.reproduce import sklearn_start
+from mixtura.sound import Finding
+from mixtura.start import STARTS
+from mixtura.watch import printer
+
+AUTO_STARTS = 8
+"""Restarts when neither ``n_init`` nor ``init_params`` is given."""
+
+AUTO_PASSES = 2000
+"""Most passes of a restart when ``max_iter`` is not given."""
+
+
+class DegenerateWarning(UserWarning):
+    """A fit is not sound: its likelihood must not be compared with others."""
+
+
+class GaussianMixture(FittedMixture):
+    """A mixture of Gaussians, P(x) = Σₖ πₖ N(x | μₖ, Σₖ), fitted by expectation–maximisation.
+
+    Everything that scikit-learn's estimator of this name has means the same here; ``sklearn_defaults`` gives its
+    defaults, too. Fits are batches of restarts, read the data once an iteration, and never hold responsibilities for
+    more than a chunk of rows.
+
+    Args:
+        n_components: number of components K.
+        covariance_type: ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"`` or ``"tied_spherical"``.
+        tol: ``"auto"`` stops when Aitken's extrapolation leaves less than 1e-7 nats a row to gain; a number stops
+            when the mean log likelihood changes by less than it, as in scikit-learn.
+        reg_covar: ``"auto"`` raises variances that collapse below 1e-12 of a column's squared interquartile range and
+            changes nothing else; a number is added to every variance, as in scikit-learn.
+        max_iter: most iterations of a restart; ``"auto"`` is 2,000.
+        n_init: number of restarts; ``"auto"`` is 8 where ``init_params`` is ``"auto"`` and 1 otherwise.
+        init_params: ``"auto"`` and ``"kmeans"`` start from k-means, ``"k-means++"`` and ``"random_from_data"`` from
+            the rows nearest to seeds so chosen, ``"random"`` from random responsibilities.
+        weights_init: (K,) starting weights.
+        means_init: (K, D) starting means.
+        precisions_init: starting inverse covariances, in the shape of ``precisions_``.
+        random_state: integer, NumPy ``RandomState`` or ``Generator``, torch ``Generator``, or None for fresh entropy.
+        warm_start: continue from the current parameters when fitted again.
+        verbose: 1 prints restarts and iterations, 2 their likelihoods too.
+        verbose_interval: iterations between two lines.
+        device: where to compute: None where the data are, ``"auto"`` on a GPU if there is one, or a torch device.
+        reproduce: ``"sklearn"`` follows scikit-learn 1.9 step by step: its k-means and random stream for the start,
+            its last M-step, its order of components. Meant to be set by ``sklearn_defaults``.
+
+    Attributes:
+        weights_: (K,) shares of the components.
+        means_: (K, D).
+        covariances_: full (K, D, D), tied (D, D), diag (K, D), spherical (K,), tied_diag (D,), tied_spherical ().
+        precisions_: inverse covariances, the same shapes.
+        precisions_cholesky_: upper triangular U with U Uᵀ the precision; for the others square roots.
+        converged_: whether the winning restart met the stopping test.
+        n_iter_: its iterations.
+        lower_bound_: its mean log likelihood.
+        lower_bounds_: the mean log likelihood at each of its iterations.
+        loglik_: Σ w log p(x) at the parameters above, in nats.
+        bound_: what EM raised, in nats: here the same.
+        status_: ``"converged"``, ``"max_iter"``, or ``"degenerate"`` where a component cannot be believed.
+        history_: dict of ``loglik`` and ``gain`` at each iteration, in nats.
+        starts_: one dict for each restart: ``loglik``, ``n_iter``, ``status``.
+        seed_: the seed of all random draws.
+        mixture_: the immutable :class:`Mixture`.
+        n_parameters_: number of free parameters.
+        n_features_in_: number of features D.
+        feature_names_in_: (D,) names of the columns, where the data had them.
+
+    Raises:
+        ValueError: a parameter or the data cannot be used; the message says what was found and what to try.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mixtura import GaussianMixture
+        >>> X = np.array([[1, 2], [1, 4], [1, 0], [2, 2], [2, 3], [10, 2], [10, 4], [10, 0], [11, 1], [11, 3], [9, 2]])
+        >>> gm = GaussianMixture(n_components=2, covariance_type="spherical", random_state=0).fit(X)
+        >>> gm.means_.round(2)
+        array([[10.17,  2.  ],
+               [ 1.4 ,  2.2 ]])
+        >>> gm.predict([[0, 0], [12, 3]])
+        array([1, 0])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(STRUCTURES))],
+        "tol": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "reg_covar": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "init_params": [StrOptions({"auto", *STARTS})],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state", np.random.Generator, torch.Generator],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, torch.device, None],
+        "reproduce": [StrOptions({"sklearn"}), None],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float | str = "auto",
+        reg_covar: float | str = "auto",
+        max_iter: int | str = "auto",
+        n_init: int | str = "auto",
+        init_params: str = "auto",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        device: Any = None,
+        reproduce: str | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.device = device
+        self.reproduce = reproduce
+
+    @classmethod
+    def sklearn_defaults(cls, n_components: int = 1, **params: Any) -> Self:
+        """An estimator that gives scikit-learn's numbers: its start, stopping rule, ridge and order of components.
+
+        Args:
+            n_components: number of components.
+            **params: further parameters of scikit-learn's ``GaussianMixture``, or ``device``.
+
+        Examples:
+            >>> GaussianMixture.sklearn_defaults(3).tol
+            0.001
+        """
+        theirs: dict[str, Any] = {"tol": 1e-3, "reg_covar": 1e-6, "max_iter": 100, "n_init": 1, "init_params": "kmeans"}
+        return cls(n_components, **{**theirs, "reproduce": "sklearn", **params})
+
+    @classmethod
+    def from_parameters(cls, weights: Any, means: Any, covariances: Any, covariance_type: str = "full") -> Self:
+        """A fitted estimator from known parameters, with no data.
+
+        Args:
+            weights: (K,), non-negative, summing to 1.
+            means: (K, D).
+            covariances: in the shape of ``covariances_``.
+            covariance_type: the structure.
+
+        Raises:
+            ValueError: a shape, a range or a matrix is not usable.
+
+        Examples:
+            >>> gm = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [4.0]], [1.0, 1.0], "spherical")
+            >>> gm.predict([[1.0], [3.0]])
+            array([0, 1])
+        """
+        known = structure(covariance_type)
+        shape = np.shape(means)
+        if len(shape) != 2:
+            raise ValueError(f"means has shape {tuple(shape)}, expected (K, D): one row for each component")
+        components, features = shape
+        unit = known.unit(1, components, features)
+        given = check_given(
+            unit,
+            components,
+            features,
+            weights=weights,
+            means=means,
+            covariances=covariances,
+            kind="covariances",
+            name=covariance_type,
+        )
+        if not given.all:
+            raise ValueError("weights, means and covariances are all needed: one of them is None")
+        zero = torch.zeros(1, components, features, dtype=torch.float64)
+        mixture = given.over(Mixture(zero[..., 0], zero, unit, Gaussian()), zero[0, 0])
+        model = cls(components, covariance_type=covariance_type)
+        dtype, device = getattr(means, "dtype", None), getattr(means, "device", None)
+        single = dtype in (np.float32, torch.float32)
+        model._kind = Kind(
+            torch.float32 if single else torch.float64, device if isinstance(means, torch.Tensor) else None
+        )
+        model.n_features_in_ = features
+        model._publish(mixture)
+        model.n_iter_, model.converged_ = 0, True
+        return model
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture to rows.
+
+        Args:
+            X: (N, D) rows: array, list, DataFrame, or tensor on any device.
+            y: ignored.
+            sample_weight: (N,) row weights: a weight of 2 counts a row twice, 0 leaves it out.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ValueError: the data or a parameter cannot be used.
+        """
+        self._fit(X, sample_weight)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Fit the mixture to rows and label them: ``fit`` and then ``predict``.
+
+        Args:
+            X: (N, D) rows.
+            y: ignored.
+            sample_weight: (N,) row weights.
+
+        Returns:
+            (N,) integers 0 … K−1.
+        """
+        checked = self._fit(X, sample_weight)
+        return checked.kind.give_labels(self._score_checked(checked).labels())
+
+    def diagnose(self) -> list[Finding]:
+        """What keeps the fit from being sound, one sentence a finding; empty for a sound one.
+
+        Each finding has ``kind``, ``component`` (None where it concerns the data) and ``message``.
+        """
+        return list(self._findings)
+
+    def _fit(self, X: Any, sample_weight: Any) -> Checked:
+        self._validate_params()
+        going_on = bool(self.warm_start and hasattr(self, "mixture_"))
+        before = getattr(self, "n_features_in_", None)
+        checked = check(self, X, reset=not going_on, least_rows=2)
+        rows, features = checked.x.shape
+        if rows < self.n_components:
+            if before is None:
+                del self.n_features_in_
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {rows}: "
+                "use fewer components"
+            )
+        weight = check_weight(sample_weight, rows)
+        kind = structure(self.covariance_type)
+        given = check_given(
+            kind.unit(1, self.n_components, features),
+            self.n_components,
+            features,
+            weights=self.weights_init,
+            means=self.means_init,
+            covariances=self.precisions_init,
+            kind="precisions",
+            name=self.covariance_type,
+        )
+        self._kind = checked.kind
+        plan = self._plan(checked, weight, given, going_on)
+        names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(features))]
+        self._adopt(fit(Array(checked.x, weight), plan, names), plan.seed)
+        return checked
+
+    def _plan(self, checked: Checked, weight: Any, given: Given, going_on: bool) -> Plan:
+        theirs = self.reproduce == "sklearn"
+        stop: Stop
+        if self.tol == "auto":
+            stop = Still()
+        else:
+            stop = Gain(float(self.tol), float(self.lower_bound_) if going_on and theirs else None)
+        seed = 0 if theirs else seed_of(self.random_state)
+        if going_on:
+            self._check_same()
+            starts = continued(self.mixture_)
+        elif theirs:
+            starts = self._their_starts(checked, weight, given)
+        else:
+            starts = self._own_starts(given, seed)
+        return Plan(
+            structure=structure(self.covariance_type),
+            components=self.n_components,
+            added=None if self.reg_covar == "auto" else float(self.reg_covar),
+            clip=not theirs,
+            stop=stop,
+            passes=AUTO_PASSES if self.max_iter == "auto" else int(self.max_iter),
+            starts=starts,
+            last_step=theirs,
+            ordered=not theirs and not going_on and given.none,
+            seed=seed,
+            device=place(self.device, checked.kind),
+            dtype=torch.float64 if theirs else None,
+            watch=printer(self.verbose, self.verbose_interval) if self.verbose else None,
+        )
+
+    def _own_starts(self, given: Given, seed: int) -> Any:
+        if not given.none:
+            return given_start(given, self.n_components, seed)
+        if self.init_params == "random":
+            warnings.warn(
+                "init_params='random' starts every component at nearly the same place and often stays there; "
+                "use 'auto' or 'kmeans'",
+                UserWarning,
+                stacklevel=5,
+            )
+        auto = self.init_params == "auto"
+        restarts = (AUTO_STARTS if auto else 1) if self.n_init == "auto" else int(self.n_init)
+        return plain_starts("kmeans" if auto else self.init_params, restarts, self.n_components, seed)
+
+    def _their_starts(self, checked: Checked, weight: Any, given: Given) -> Any:
+        x = checked.x.cpu().numpy() if isinstance(checked.x, torch.Tensor) else checked.x
+        state = self.random_state
+        if isinstance(state, (np.random.Generator, torch.Generator)):
+            state = seed_of(state) % 2**32
+        generator = check_random_state(state)
+        name = "kmeans" if self.init_params == "auto" else self.init_params
+        restarts = 1 if self.n_init == "auto" else int(self.n_init)
+
+        def make(ground: Ground) -> Mixture:
+            each = [
+                sklearn_start(
+                    x, weight, ground.unit, self.n_components, name, generator, ground.floor, given, ground.origin
+                )
+                for _ in range(restarts)
+            ]
+            return Record.cat(each)
+
+        return make
+
+    def _check_same(self) -> None:
+        _, components, _features = self.mixture_.shape
+        same = type(self.mixture_.covariance) is type(structure(self.covariance_type).unit(1, 1, 1))
+        if components != self.n_components or not same:
+            raise ValueError(
+                f"warm_start=True continues a fit with {components} components, but n_components={self.n_components} and "
+                f"covariance_type={self.covariance_type!r} now: keep both, or set warm_start=False"
+            )
+
+    def _adopt(self, found: Fit, seed: int) -> None:
+        weight = found.facts.weight
+        self._publish(found.mixture)
+        self._findings = found.findings
+        self.seed_ = seed
+        self.loglik_ = self.bound_ = found.loglik
+        self.n_iter_, self.converged_, self.status_ = found.passes, found.still, found.status
+        bounds = found.bounds.tolist()
+        self.lower_bounds_ = [b / weight for b in bounds]
+        theirs = self.reproduce == "sklearn"
+        self.lower_bound_ = (self.lower_bounds_[-1] if bounds else -math.inf) if theirs else found.loglik / weight
+        self.history_ = {"loglik": bounds, "gain": [math.nan, *np.diff(bounds).tolist()][: len(bounds)]}
+        self.starts_ = found.starts
+        if not self.converged_ and self.n_iter_:
+            warnings.warn(
+                f"Best performing initialization did not converge in {self.n_iter_} iterations. Try different init "
+                "parameters, or increase max_iter, tol, or check for degenerate data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if self.status_ == "degenerate" and not theirs:
+            reasons = " ".join(str(f) for f in found.findings[:3])
+            warnings.warn(
+                f"The fit is not sound, so its likelihood must not be compared with others. {reasons} See diagnose().",
+                DegenerateWarning,
+                stacklevel=4,
+            )
+
+    def _publish(self, mixture: Mixture) -> None:
+        give = self._kind.give
+        self.mixture_ = mixture
+        self.weights_ = give(mixture.log_weight[0].exp(), frozen=True)
+        self.means_ = give(mixture.mean[0], frozen=True)
+        self.covariances_ = give(mixture.covariance.publish("covariances"), frozen=True)
+        self.precisions_ = give(mixture.covariance.publish("precisions"), frozen=True)
+        self.precisions_cholesky_ = give(mixture.covariance.publish("precisions_cholesky"), frozen=True)

@@ -1,0 +1,190 @@
+"""Fitted: what every fitted mixture estimator can say about rows."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from mixtura.draws import seed_of
+from mixtura.inputs import Checked, Kind, check, check_weight
+from mixtura.mixture import Mixture
+from mixtura.scoring import Scores
+
+
+class FittedMixture(DensityMixin, BaseEstimator):
+    """Methods of an estimator that holds ``mixture_`` and knows the kind of data it was fitted on."""
+
+    mixture_: Mixture
+    _kind: Kind
+    device: Any
+    random_state: Any
+
+    def _scores(self, X: Any) -> tuple[Scores, Checked]:
+        check_is_fitted(self)
+        checked = check(self, X, reset=False)
+        return self._score_checked(checked), checked
+
+    def _score_checked(self, checked: Checked) -> Scores:
+        return Scores(self.mixture_, checked.x, place(self.device, checked.kind))
+
+    def predict(self, X: Any) -> Any:
+        """The component with the largest posterior probability, for each row.
+
+        Args:
+            X: (N, D) rows.
+
+        Returns:
+            (N,) integers 0 … K−1.
+        """
+        scores, checked = self._scores(X)
+        return checked.kind.give_labels(scores.labels())
+
+    def predict_proba(self, X: Any) -> Any:
+        """Posterior probabilities of the components, for each row.
+
+        Args:
+            X: (N, D) rows.
+
+        Returns:
+            (N, K), rows sum to 1.
+        """
+        scores, checked = self._scores(X)
+        return checked.kind.give(scores.posteriors())
+
+    def score_samples(self, X: Any) -> Any:
+        """Log density of each row, in nats.
+
+        Args:
+            X: (N, D) rows.
+
+        Returns:
+            (N,) log densities.
+        """
+        scores, checked = self._scores(X)
+        return checked.kind.give(scores.log_density())
+
+    def uncertainty(self, X: Any) -> Any:
+        """1 − the largest posterior probability, for each row: 0 is certain.
+
+        Args:
+            X: (N, D) rows.
+
+        Returns:
+            (N,) numbers from 0 to 1 − 1/K.
+        """
+        scores, checked = self._scores(X)
+        return checked.kind.give(-scores.log_best().to(torch.float64).expm1())
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Mean log density of the rows, in nats, weighted.
+
+        Args:
+            X: (N, D) rows.
+            y: ignored.
+            sample_weight: (N,) row weights; None counts every row once.
+        """
+        total, weight = self._log_likelihood(X, sample_weight)
+        return total / weight
+
+    def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
+        scores, checked = self._scores(X)
+        weight = check_weight(sample_weight, len(checked.x))
+        return _weighed(scores.log_density(), weight)
+
+    @property
+    def n_parameters_(self) -> int:
+        """Free parameters: weights, means and covariances."""
+        check_is_fitted(self)
+        return self.mixture_.n_parameters()
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Bayesian information criterion, −2 log L + p log n; lower is better (Schwarz 1978).
+
+        Args:
+            X: (N, D) rows.
+            sample_weight: (N,) row weights; n is their sum.
+        """
+        total, weight = self._log_likelihood(X, sample_weight)
+        return -2 * total + self.n_parameters_ * math.log(weight)
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Akaike information criterion, −2 log L + 2 p; lower is better (Akaike 1974).
+
+        Args:
+            X: (N, D) rows.
+            sample_weight: (N,) row weights.
+        """
+        total, _ = self._log_likelihood(X, sample_weight)
+        return -2 * total + 2 * self.n_parameters_
+
+    def icl(self, X: Any, sample_weight: Any = None) -> float:
+        """Integrated completed likelihood, BIC − 2 Σ w log max p(k | x); lower is better (Biernacki et al. 2000).
+
+        Args:
+            X: (N, D) rows.
+            sample_weight: (N,) row weights.
+        """
+        scores, checked = self._scores(X)
+        weight = check_weight(sample_weight, len(checked.x))
+        total, rows = _weighed(scores.log_density(), weight)
+        best, _ = _weighed(scores.log_best(), weight)
+        return -2 * total + self.n_parameters_ * math.log(rows) - 2 * best
+
+    def sample(self, n_samples: int = 1, random_state: Any = None, shuffle: bool = False) -> tuple[Any, Any]:
+        """Random rows from the mixture.
+
+        Args:
+            n_samples: how many, at least 1.
+            random_state: a seed or generator; None uses the estimator's ``random_state``.
+            shuffle: return the rows in random order instead of sorted by component.
+
+        Returns:
+            (n_samples, D) rows and (n_samples,) labels.
+
+        Raises:
+            ValueError: ``n_samples`` is below 1.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        given = self.random_state if random_state is None else random_state
+        generator = np.random.default_rng(seed_of(given))
+        weight = self.mixture_.log_weight[0].exp().numpy()
+        counts = generator.multinomial(n_samples, weight / weight.sum())
+        labels = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+        if shuffle:
+            labels = labels[torch.from_numpy(generator.permutation(n_samples))]
+        noise = torch.from_numpy(generator.standard_normal((n_samples, self.mixture_.shape[2])))
+        rows = self.mixture_.draw(labels, noise)
+        return self._kind.give(rows), self._kind.give_labels(labels)
+
+
+def _weighed(values: Tensor, weight: Tensor | None) -> tuple[float, float]:
+    values = values.cpu().to(torch.float64)
+    if weight is None:
+        return float(values.sum()), float(len(values))
+    return float(values[weight > 0] @ weight[weight > 0]), float(weight.sum())
+
+
+def place(device: Any, kind: Kind) -> torch.device:
+    """Where to compute: as asked, else where the data are.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if device is None:
+        return kind.device or torch.device("cpu")
+    if device == "auto":
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(best)
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={device!r} cannot be used here ({reason}); use None, 'auto' or 'cpu'") from None
+    return found

@@ -1,0 +1,193 @@
+"""Inputs: what users hand in becomes checked rows, and results go back in the same kind."""
+
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_array, validate_data
+from torch import Tensor
+
+LOG = logging.getLogger("mixtura")
+
+FLOATS = (torch.float64, torch.float32)
+
+
+class Kind(NamedTuple):
+    """How results go back: as NumPy arrays or as tensors, with which dtype, on which device.
+
+    Attributes:
+        dtype: float64 or float32.
+        device: where tensors live; None for NumPy.
+    """
+
+    dtype: torch.dtype
+    device: torch.device | None
+
+    def give(self, value: Tensor, *, frozen: bool = False) -> Any:
+        """A float tensor as this kind; frozen arrays are read-only copies."""
+        return self._give(value.to(self.dtype), frozen)
+
+    def give_labels(self, value: Tensor) -> Any:
+        """An integer tensor as this kind, as it is."""
+        return self._give(value, False)
+
+    def _give(self, value: Tensor, frozen: bool) -> Any:
+        if self.device is not None:
+            return value.to(self.device, copy=frozen)
+        array = value.cpu().numpy()
+        if frozen:
+            array = array.copy()
+            array.flags.writeable = False
+        return array
+
+
+class Checked(NamedTuple):
+    """Rows that passed the checks.
+
+    Attributes:
+        x: (N, D), NumPy or torch, float64 or float32, finite.
+        kind: how results go back.
+    """
+
+    x: Any
+    kind: Kind
+
+
+HINTS = (
+    ("could not convert", "Columns with text cannot be modelled: leave them out, or encode them as numbers."),
+    ("Sparse data was passed", "A mixture needs dense rows: pass X.toarray(), or reduce the dimension first."),
+    ("Found array with 0 sample", "There are no rows to fit: check how the data were read or filtered."),
+    ("0 feature(s)", "There are no columns to fit: check how the data were read or selected."),
+    ("Found array with 1 sample", "A mixture cannot be estimated from a single row."),
+    ("features as input", "Pass the columns that the model was fitted on, in the same order."),
+    ("Complex data", "Pass real numbers, for example the real and imaginary parts as two columns."),
+)
+"""What to try, by a piece of scikit-learn's sentence."""
+
+
+def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1) -> Checked:
+    """Check rows for an estimator, and remember (``reset``) or compare their columns.
+
+    Args:
+        estimator: keeps ``n_features_in_`` and ``feature_names_in_``.
+        x: (N, D): array, list, DataFrame, tensor, or anything with ``__dlpack__``.
+        reset: remember the columns (in ``fit``) instead of comparing them.
+        least_rows: fewest rows.
+
+    Raises:
+        ValueError: the shape, the dtype or a value is not usable; scikit-learn's sentence comes first, then what to
+            try.
+        TypeError: sparse rows, or rows of no numeric kind.
+    """
+    if not isinstance(x, (Tensor, np.ndarray)) and hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+        x = torch.from_dlpack(x)
+    if isinstance(x, Tensor):
+        return _check_tensor(estimator, x, reset, least_rows)
+    try:
+        x = validate_data(
+            estimator,
+            x,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=least_rows,
+            ensure_all_finite=False,
+        )
+    except (ValueError, TypeError) as error:
+        raise with_hint(error) from None
+    _check_finite(estimator, x)
+    return Checked(x, Kind(torch.float32 if x.dtype == np.float32 else torch.float64, None))
+
+
+def with_hint(error: Exception) -> Exception:
+    """The same error with what to try after its sentence."""
+    message = str(error)
+    for piece, hint in HINTS:
+        if piece in message:
+            return type(error)(f"{message.rstrip()} {hint}")
+    return error
+
+
+def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> Checked:
+    name = type(estimator).__name__
+    if x.layout != torch.strided:
+        raise TypeError(f"Sparse data was passed for X, but dense data is required. Use X.to_dense(). {HINTS[1][1]}")
+    if x.is_complex():
+        raise with_hint(ValueError("Complex data not supported"))
+    if x.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {x.ndim}D tensor instead: shape={tuple(x.shape)}. Reshape your data using "
+            "X.reshape(-1, 1) if it has a single feature, or X.reshape(1, -1) if it is a single row."
+        )
+    for size, what, least in ((x.shape[0], "sample", least_rows), (x.shape[1], "feature", 1)):
+        if size < least:
+            message = f"Found array with {size} {what}(s) (shape={tuple(x.shape)}) while a minimum of {least} is required by {name}."
+            raise with_hint(ValueError(message))
+    if x.requires_grad:
+        LOG.info("X requires grad; fitting detaches it: no gradient flows through a fit")
+        x = x.detach()
+    if x.dtype not in FLOATS:
+        narrow = x.dtype in (torch.float16, torch.bfloat16) or x.device.type == "mps"
+        x = x.to(torch.float32 if narrow else torch.float64)
+    if reset:
+        estimator.n_features_in_ = x.shape[1]
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+    elif x.shape[1] != estimator.n_features_in_:
+        raise with_hint(
+            ValueError(
+                f"X has {x.shape[1]} features, but {name} is expecting {estimator.n_features_in_} features as input."
+            )
+        )
+    _check_finite(estimator, x)
+    return Checked(x, Kind(x.dtype, x.device))
+
+
+def _check_finite(estimator: Any, x: Any) -> None:
+    # A finite sum proves finite values without an array of flags; only a suspicious one is looked at closely.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if bool(np.isfinite(float(x.sum()))):
+            return
+    finite = np.isfinite(x) if isinstance(x, np.ndarray) else x.isfinite().cpu().numpy()
+    if finite.all():
+        return
+    rows, columns = np.nonzero(~finite)
+    values = np.asarray([float(x[r, c]) for r, c in zip(rows[:50], columns[:50], strict=True)])
+    what = (
+        "NaN" if np.isnan(values).any() else "infinity or a value too large for " + str(x.dtype).removeprefix("torch.")
+    )
+    names = getattr(estimator, "feature_names_in_", None)
+    where = np.unique(columns)
+    shown = [str(c) if names is None else repr(str(names[c])) for c in where[:5]]
+    several = np.unique(rows)
+    some_rows = ", ".join(map(str, several[:5])) + (", ..." if len(several) > 5 else "")
+    some_columns = ", ".join(shown) + (", ..." if len(where) > 5 else "")
+    raise ValueError(
+        f"Input X contains {what}.\n{len(several)} of {len(x)} rows are affected (rows {some_rows}; columns "
+        f"{some_columns}). Drop these rows or columns, or fill the gaps in first, for example with "
+        "sklearn.impute.SimpleImputer."
+    )
+
+
+def check_weight(sample_weight: Any, rows: int) -> Tensor | None:
+    """(N,) float64 on the CPU, or None for rows that all count once.
+
+    Raises:
+        ValueError: another length, a negative or a non-finite weight, or no positive one.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Tensor):
+        sample_weight = sample_weight.detach().cpu().numpy()
+    if np.isscalar(sample_weight):
+        sample_weight = np.full(rows, sample_weight)
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight", ensure_non_negative=True
+    )
+    if weight.shape != (rows,):
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(rows,)}: one weight for each of the {rows} rows of X"
+        )
+    if not (weight > 0).any():
+        raise ValueError("sample_weight is zero for every row: at least one row must count")
+    return torch.from_numpy(np.ascontiguousarray(weight))

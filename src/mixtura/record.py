@@ -1,0 +1,63 @@
+"""Record: a frozen tree of tensors, and the one walk that every type below shares."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A frozen dataclass whose fields are tensors, Records, tuples of these, or static values.
+
+    Every tensor leaf has the restarts as its first axis, so one walk gives addition, selection and concatenation of
+    restarts, and moves between devices, to every type of the library.
+    """
+
+    def map(self, f: Callable[..., Tensor], *others: Self) -> Self:
+        """Apply ``f`` to each tensor leaf (with the same leaf of ``others``); static values are kept."""
+
+        def walk(value: Any, *rest: Any) -> Any:
+            if isinstance(value, Tensor):
+                return f(value, *rest)
+            if isinstance(value, Record):
+                return value.map(f, *rest)
+            if isinstance(value, tuple):
+                return tuple(walk(*parts) for parts in zip(value, *rest, strict=True))
+            return value
+
+        names = [a.name for a in fields(self)]
+        return replace(self, **{a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names})
+
+    def leaves(self) -> list[Tensor]:
+        """The tensor leaves in the order of the fields."""
+        found: list[Tensor] = []
+
+        def note(t: Tensor) -> Tensor:
+            found.append(t)
+            return t
+
+        self.map(note)
+        return found
+
+    def take(self, at: Any) -> Self:
+        """The restarts selected by an index, a slice or a mask (the axis stays)."""
+        return self.map(lambda t: t[at])
+
+    def to(self, *args: Any) -> Self:
+        """Every leaf through ``Tensor.to``."""
+        return self.map(lambda t: t.to(*args))
+
+    def __add__(self, other: Self) -> Self:
+        return self.map(torch.add, other)
+
+    @staticmethod
+    def cat(records: "Sequence[R]") -> "R":
+        """Records of the same kind joined along the restarts; the inverse of ``take``."""
+        if len(records) == 1:
+            return records[0]
+        return records[0].map(lambda *parts: torch.cat(parts), *records[1:])

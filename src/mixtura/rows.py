@@ -1,0 +1,161 @@
+"""Rows: the data as the ring sees it, cut into chunks, centred, cast and placed on a device."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from mixtura.covariance.quadratic import Quadratic
+from mixtura.data.base import Block, Source
+from mixtura.record import Record
+
+BUDGET = 16 * 2**20
+"""Bytes that one chunk's features and responsibilities may take together."""
+
+RESIDENT = 48 * 2**20
+"""Data sets up to this many bytes are kept centred and transposed; larger ones are read again in every pass."""
+
+FEWEST, MOST = 512, 65536
+"""Rows in a chunk."""
+
+T = TypeVar("T", bound=Record)
+
+
+class Chunk(NamedTuple):
+    """Some rows, ready for a count.
+
+    Attributes:
+        x: (D, N), working dtype, on the row device, relative to ``Rows.origin``.
+        weight: (N,), working dtype.
+        start: index of the first row in the source.
+    """
+
+    x: Float[Tensor, "D N"]
+    weight: Float[Tensor, "N"]
+    start: int
+
+
+class Scratch:
+    """Buffers that outlive a chunk, so that a pass allocates nothing large."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, int], like: Tensor) -> Tensor:
+        """An uninitialised (rows, columns) view with contiguous columns, with the dtype and device of ``like``."""
+        kept = self._kept.get(name)
+        if kept is None or kept.shape[0] != shape[0] or kept.shape[1] < shape[1] or kept.dtype != like.dtype:
+            kept = self._kept[name] = like.new_empty(shape)
+        return kept[:, : shape[1]]
+
+
+class Rows:
+    """Data for the ring.
+
+    Args:
+        source: where the rows come from.
+        dtype: working dtype; None keeps the source's.
+        device: where chunks are placed.
+        origin: (D,) subtracted from every row; None takes the weighted mean (one pass).
+        budget: bytes that the working arrays of one chunk may take.
+        resident: largest data set, in bytes, kept on the device between passes.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        origin: Tensor | None = None,
+        budget: int = BUDGET,
+        resident: int = RESIDENT,
+    ) -> None:
+        self.source = source
+        self.device = torch.device(device)
+        self.budget = budget
+        self.scratch = Scratch()
+        self._totals: dict[Quadratic, Tensor] = {}
+        storage = next(source.blocks(1)).x.dtype
+        self.dtype = dtype or storage
+        # Rounded to the storage dtype, so that x − origin is one correctly rounded subtraction.
+        self.origin = (weighted_mean(source) if origin is None else origin).to("cpu", storage)
+        n, d = source.shape
+        self._resident = self._whole() if n * d * self.dtype.itemsize <= resident else None
+
+    @property
+    def home(self) -> torch.device:
+        """Where parameters and sums live: the row device, or the CPU where that has no float64."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
+    def _place(self, block: Block) -> Chunk:
+        wide = torch.promote_types(block.x.dtype, self.dtype)
+        x = block.x.to(wide) - self.origin.to(block.x.device, wide)
+        x = x.to(self.device, self.dtype).T.contiguous()
+        weight = x.new_ones(x.shape[1]) if block.weight is None else block.weight.to(self.device, self.dtype)
+        return Chunk(x, weight, block.start)
+
+    def _whole(self) -> Chunk:
+        parts = [self._place(block) for block in self.source.blocks(MOST)]
+        if len(parts) == 1:
+            return parts[0]
+        return Chunk(torch.cat([p.x for p in parts], 1), torch.cat([p.weight for p in parts]), 0)
+
+    def chunks(self, rows: int = MOST) -> Iterator[Chunk]:
+        """All rows in order, at most ``rows`` at a time."""
+        if self._resident is None:
+            for block in self.source.blocks(rows):
+                yield self._place(block)
+        else:
+            x, weight, _ = self._resident
+            for start in range(0, x.shape[1], rows):
+                yield Chunk(x[:, start : start + rows], weight[start : start + rows], start)
+
+    def empty(self) -> Chunk:
+        """No rows: counting it is the zero of any count."""
+        x = torch.zeros(len(self.origin), 0, dtype=self.dtype, device=self.device)
+        return Chunk(x, x[0], 0)
+
+    def sum(self, count: Callable[[Chunk], T], bytes_per_row: int) -> T:
+        """What ``count`` says of each chunk, cast to float64 at home and added up.
+
+        ``bytes_per_row`` is what the count's working arrays take for one row: it and the budget decide how many rows a
+        chunk has.
+        """
+        rows = min(MOST, max(FEWEST, self.budget // max(1, bytes_per_row)))
+        total: T | None = None
+        for chunk in self.chunks(rows):
+            part = count(chunk).map(self._to_home)
+            total = part if total is None else total.map(Tensor.add_, part)
+        return count(self.empty()).map(self._to_home) if total is None else total
+
+    def _to_home(self, t: Tensor) -> Tensor:
+        return t.to(self.home).to(torch.float64)
+
+    def total(self, quadratic: Quadratic) -> Float64[Tensor, "P"]:
+        """Σ w · quadratic features over all rows, in float64; counted once and kept."""
+        if quadratic not in self._totals:
+            size = quadratic.size(len(self.origin))
+            total = torch.zeros(size, dtype=torch.float64, device=self.home)
+            for x, weight, _ in self.chunks(max(FEWEST, min(MOST, self.budget // (8 * size)))):
+                x64 = x.to(self.home).to(torch.float64)
+                features = self.scratch.take("total", (size, x.shape[1]), x64)
+                quadratic.write(x64, features)
+                total += features @ weight.to(self.home).to(torch.float64)
+            self._totals[quadratic] = total
+        return self._totals[quadratic]
+
+
+def weighted_mean(source: Source) -> Float64[Tensor, "D"]:
+    """The mean of the rows in float64, in one pass."""
+    total, weight = torch.zeros(source.shape[1], dtype=torch.float64), 0.0
+    for block in source.blocks(MOST):
+        x = block.x.to("cpu", torch.float64)
+        if block.weight is None:
+            total, weight = total + x.sum(0), weight + len(x)
+        else:
+            w = block.weight.to("cpu", torch.float64)
+            total, weight = total + w @ x, weight + float(w.sum())
+    return total / weight

@@ -1,0 +1,80 @@
+"""Scoring: log densities, labels and posteriors of new rows, in chunks."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from mixtura.data.array import Array
+from mixtura.e_step import Whitened, scorer
+from mixtura.mixture import Mixture
+from mixtura.rows import Rows
+
+
+class Scores:
+    """What a mixture says of rows; every result is computed in chunks and a row's result depends on that row alone.
+
+    Args:
+        mixture: one restart, in the coordinates of the data, on the CPU.
+        x: (N, D) rows, NumPy or torch, float64 or float32.
+        device: where to compute.
+    """
+
+    def __init__(self, mixture: Mixture, x: Any, device: torch.device) -> None:
+        weight = mixture.log_weight[0].exp()
+        # Around the mixture's own centre, so that float32 rows far from 0 keep their digits.
+        centre = (weight @ mixture.mean[0]) / weight.sum()
+        self.rows = Rows(Array(x), device=device, origin=centre, resident=0)
+        self.mixture = mixture.shifted(-self.rows.origin.to(torch.float64)).to(self.rows.home)
+        self.count = scorer(self.mixture, self.rows.scratch, self.rows.dtype, self.rows.device)
+        self.length = len(x)
+
+    def _joints(self) -> Any:
+        each = max(512, self.rows.budget // self.count.bytes_per_row)
+        for chunk in self.rows.chunks(min(each, 65536)):
+            joint = self.count.log_joint(chunk.x)[0][0]
+            top = joint.amax(0)
+            if not bool(top.isfinite().all()):
+                joint = self._rescue(chunk.x, joint)
+            yield slice(chunk.start, chunk.start + chunk.x.shape[1]), joint
+
+    def _rescue(self, x: Tensor, joint: Tensor) -> Tensor:
+        """Rows so far out that float32 or the feature map overflows, by the definition in float64."""
+        far = ~joint.amax(0).isfinite()
+        wide = torch.float64 if self.rows.home == self.rows.device else x.dtype
+        exact = Whitened(self.mixture, self.rows.scratch, wide, self.rows.device).log_joint(x[:, far].to(wide))[0][0]
+        joint = joint.clone()
+        joint[:, far] = exact.clamp_min(torch.finfo(x.dtype).min).to(x.dtype)
+        return joint
+
+    def log_density(self) -> Float[Tensor, "N"]:
+        """log p(x)."""
+        out = self._new()
+        for at, joint in self._joints():
+            out[at] = joint.logsumexp(0).to(out.device)
+        return out
+
+    def labels(self) -> Int64[Tensor, "N"]:
+        """The component with the largest posterior."""
+        out = self._new(dtype=torch.int64)
+        for at, joint in self._joints():
+            out[at] = joint.argmax(0).to(out.device)
+        return out
+
+    def posteriors(self) -> Float[Tensor, "N K"]:
+        """p(k | x)."""
+        out = self._new(self.mixture.shape[1])
+        for at, joint in self._joints():
+            out[at] = joint.softmax(0).T.to(out.device)
+        return out
+
+    def log_best(self) -> Float[Tensor, "N"]:
+        """log max p(k | x)."""
+        out = self._new()
+        for at, joint in self._joints():
+            out[at] = (joint.amax(0) - joint.logsumexp(0)).to(out.device)
+        return out
+
+    def _new(self, *columns: int, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.empty(self.length, *columns, dtype=dtype or self.rows.dtype, device=self.rows.device)

@@ -1,0 +1,147 @@
+"""Sound: whether a fit can be believed, component by component, and the words for what is wrong."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from mixtura.mixture import Mixture
+from mixtura.survey import Survey
+
+FEWEST = 5
+"""Rows that a component needs where orientations are shared or fixed; 2D + 2 where it has its own."""
+
+NARROWEST = 1e-8
+"""Smallest ratio of a component's variance to the data's, in any direction."""
+
+FLOORED = 1 + 1e-6
+"""A variance within this factor of the floor has been raised to it."""
+
+
+class Soundness(NamedTuple):
+    """The four tests of every component; all must hold.
+
+    Attributes:
+        counted: (R, K), enough rows.
+        wide: (R, K), no direction in which it is far narrower than the data.
+        resolved: (R, K, D), in columns recorded on a grid, a variance of at least step²/12.
+        free: (R, K), no eigenvalue was raised to the floor.
+    """
+
+    counted: Bool[Tensor, "R K"]
+    wide: Bool[Tensor, "R K"]
+    resolved: Bool[Tensor, "R K D"]
+    free: Bool[Tensor, "R K"]
+
+    @property
+    def sound(self) -> Bool[Tensor, "R"]:
+        """(R,): every test of every component holds."""
+        return (self.counted & self.wide & self.resolved.all(-1) & self.free).all(1)
+
+
+def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Soundness:
+    """Test each component of every restart.
+
+    A fit is sound when every component has (1) a weighted count of at least 2D + 2 where it has its own orientation
+    and 5 otherwise; (2) a smallest generalised eigenvalue against the covariance of the data of at least 1e-8; (3) in
+    columns recorded on a grid a variance of at least step²/12; (4) no floored eigenvalue.
+
+    Args:
+        mixture: fitted mixtures.
+        n: (R, K), weighted counts of their components.
+        facts: the survey of the data.
+    """
+    _, _, features = mixture.shape
+    shape = mixture.mean.shape[:2]
+    dense, variances = mixture.covariance.dense().cpu(), mixture.covariance.variances().cpu()
+    fewest = 2 * features + 2 if mixture.covariance.own_orientation else FEWEST
+    # Relative to rounding, so that a count that is exactly enough stays enough.
+    counted = n.cpu() >= fewest * (1 - 1e-9)
+    wide = least_ratio(dense, facts.covariance) >= NARROWEST
+    resolved = variances >= facts.step.square() / 12 * (1 - 1e-9)
+    root = facts.least.sqrt()
+    smallest = torch.linalg.eigvalsh((dense / (root[:, None] * root)).nan_to_num(posinf=0.0))[..., 0]
+    return Soundness(counted, wide.expand(shape), resolved.expand(*shape, features), (smallest > FLOORED).expand(shape))
+
+
+def least_ratio(dense: Float64[Tensor, "R K D D"], whole: Float64[Tensor, "D D"]) -> Float64[Tensor, "R K"]:
+    """Smallest generalised eigenvalue of Σ against the data's covariance, over directions in which the data vary."""
+    sd = whole.diagonal().sqrt()
+    sd = torch.where(sd > 0, sd, 1.0)
+    value, vector = torch.linalg.eigh(whole / (sd[:, None] * sd))
+    varying = value > 1e-13 * value[-1]
+    if not bool(varying.any()):
+        return torch.ones(dense.shape[:2], dtype=dense.dtype)
+    to_white = vector[:, varying] / value[varying].sqrt() / sd[:, None]
+    return torch.linalg.eigvalsh((to_white.mT @ dense @ to_white).nan_to_num())[..., 0]
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong with a fit or its data.
+
+    Attributes:
+        kind: ``empty``, ``few_rows``, ``narrow``, ``grid``, ``floored``; of the data ``constant_column``,
+            ``few_distinct_rows``, ``few_rows_for_full``, ``duplicated_rows``.
+        component: the component, or None where the data are meant.
+        message: a sentence.
+    """
+
+    kind: str
+    component: int | None
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def component_findings(tests: Soundness, n: Tensor, facts: Survey, names: list[str]) -> list[Finding]:
+    """What is wrong with each component of the first restart."""
+    found: list[Finding] = []
+    for k, count in enumerate(n[0].tolist()):
+        if not tests.counted[0, k]:
+            kind, what = (
+                ("empty", "has no rows; its weight is 0") if count <= 0 else ("few_rows", f"holds {count:.3g} rows")
+            )
+            found.append(Finding(kind, k, f"Component {k} {what}, too few to estimate its covariance."))
+            if count <= 0:
+                continue
+        if not tests.free[0, k]:
+            found.append(
+                Finding("floored", k, f"Component {k} has collapsed: its smallest variance was raised to the floor.")
+            )
+        elif not tests.wide[0, k]:
+            found.append(Finding("narrow", k, f"Component {k} is far narrower than the data in some direction."))
+        for j in (~tests.resolved[0, k]).nonzero()[:, 0].tolist():
+            found.append(
+                Finding(
+                    "grid",
+                    k,
+                    f"Component {k} is narrower in {names[j]} than the grid of {facts.step[j]:.6g} it is recorded on.",
+                )
+            )
+    return found
+
+
+def data_findings(mixture: Mixture, facts: Survey, names: list[str]) -> list[Finding]:
+    """What in the data themselves keeps a fit from being sound, or deserves a word."""
+    found = [
+        Finding("constant_column", None, f"Column {names[j]} is constant ({facts.low[j]:.6g}); leave it out.")
+        for j in facts.constant
+    ]
+    _, components, features = mixture.shape
+    if facts.distinct < components:
+        message = (
+            f"The data have {facts.distinct} distinct rows, fewer than {components} components; use fewer components."
+        )
+        found.append(Finding("few_distinct_rows", None, message))
+    elif mixture.covariance.own_orientation and facts.distinct <= features:
+        message = (
+            f"The data have {facts.distinct} distinct rows for {features} columns, too few for matrices with an orientation "
+            "of their own; use a diagonal structure or fewer columns."
+        )
+        found.append(Finding("few_rows_for_full", None, message))
+    if facts.complete and facts.distinct < facts.rows / 2:
+        message = f"Only {facts.distinct} of {facts.rows} rows are distinct; equal rows count as often as they occur."
+        found.append(Finding("duplicated_rows", None, message))
+    return found

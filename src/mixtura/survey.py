@@ -1,0 +1,183 @@
+"""Survey: what the rows say about themselves before any model, in one pass."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from mixtura.data.base import Block, Source
+from mixtura.draws import stream
+from mixtura.rows import MOST
+
+SAMPLE = 5000
+"""Rows in the sample; data sets up to this size are sampled whole."""
+
+CLIP = 1e-12
+"""Variances below this share of a column's robust scale are raised to it."""
+
+FINEST = 1e6
+"""A column whose range has more steps than this counts as continuous."""
+
+
+class Sample(NamedTuple):
+    """Rows in canonical form: equal ones merged, their weights added, zero weights dropped, sorted.
+
+    Attributes:
+        x: (S, D), float64, as in the source.
+        weight: (S,), float64, positive.
+    """
+
+    x: Float64[Tensor, "S D"]
+    weight: Float64[Tensor, "S"]
+
+
+class Survey(NamedTuple):
+    """Facts about a source.
+
+    Attributes:
+        rows: rows with positive weight.
+        weight: the sum of all weights.
+        mean: (D,), weighted.
+        low: (D,), smallest value of each column.
+        high: (D,), largest value.
+        sample: all rows up to 5,000, else 5,000 drawn without replacement with probability by weight.
+        distinct: different rows in the sample.
+        scale: (D,), squared interquartile range; where that is 0, the smallest positive one or the column's variance.
+        covariance: (D, D), of the sample, maximum likelihood.
+        step: (D,), the grid that a column is recorded on; 0 for a continuous or a constant one.
+    """
+
+    rows: int
+    weight: float
+    mean: Float64[Tensor, "D"]
+    low: Float64[Tensor, "D"]
+    high: Float64[Tensor, "D"]
+    sample: Sample
+    distinct: int
+    scale: Float64[Tensor, "D"]
+    covariance: Float64[Tensor, "D D"]
+    step: Float64[Tensor, "D"]
+
+    @property
+    def complete(self) -> bool:
+        """The sample holds every row."""
+        return self.rows <= SAMPLE
+
+    @property
+    def constant(self) -> list[int]:
+        """Columns with one value only."""
+        return (self.low == self.high).nonzero()[:, 0].tolist()
+
+    @property
+    def least(self) -> Float64[Tensor, "D"]:
+        """(D,), variances below which an M-step clips: never reached in a sound fit."""
+        return CLIP * self.scale
+
+
+def survey(source: Source, seed: int) -> Survey:
+    """One pass over the rows, on the CPU in float64.
+
+    Raises:
+        ValueError: no row has a positive weight.
+    """
+    features = source.shape[1]
+    rows, weight, total = 0, 0.0, torch.zeros(features, dtype=torch.float64)
+    low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
+    reservoir = Reservoir(features, seed)
+    for block in source.blocks(MOST):
+        x, w = _present(block)
+        if not len(x):
+            continue
+        rows, weight = rows + len(x), weight + float(w.sum())
+        total += w @ x
+        low, high = torch.minimum(low, x.amin(0)), torch.maximum(high, x.amax(0))
+        reservoir.add(x, w, block.start)
+    if not rows:
+        raise ValueError("sample_weight is zero for every row: at least one row must count")
+    sample = reservoir.sample()
+    share = sample.weight / sample.weight.sum()
+    centred = sample.x - share @ sample.x
+    return Survey(
+        rows=rows,
+        weight=weight,
+        mean=total / weight,
+        low=low,
+        high=high,
+        sample=sample,
+        distinct=len(sample.x),
+        scale=robust_scale(sample),
+        covariance=(centred * share[:, None]).mT @ centred,
+        step=torch.tensor([grid_step(column) for column in sample.x.T.numpy()], dtype=torch.float64),
+    )
+
+
+def _present(block: Block) -> tuple[Tensor, Tensor]:
+    x = block.x.to("cpu", torch.float64)
+    if block.weight is None:
+        return x, x.new_ones(len(x))
+    w = block.weight.to("cpu", torch.float64)
+    return (x, w) if bool((w > 0).all()) else (x[w > 0], w[w > 0])
+
+
+class Reservoir:
+    """A weighted sample without replacement, whatever the size of the blocks (Efraimidis & Spirakis 2006).
+
+    Each row draws an exponential of rate w keyed by its place in the source; the smallest ones are kept.
+    """
+
+    def __init__(self, features: int, seed: int) -> None:
+        self.seed = seed
+        self.x = torch.empty(0, features, dtype=torch.float64)
+        self.weight = torch.empty(0, dtype=torch.float64)
+        self.key = torch.empty(0, dtype=torch.float64)
+        self.partial = False
+
+    def add(self, x: Tensor, weight: Tensor, start: int) -> None:
+        """Offer the rows of a block."""
+        draws = stream(self.seed, "sample", row=start).random(len(x))
+        key = torch.from_numpy(-np.log1p(-draws)) / weight
+        if len(self.key) == SAMPLE:
+            better = key < self.key.max()
+            x, weight, key = x[better], weight[better], key[better]
+        self.x, self.weight = torch.cat([self.x, x]), torch.cat([self.weight, weight])
+        self.key = torch.cat([self.key, key])
+        if len(self.key) > SAMPLE:
+            self.partial = True
+            at = self.key.topk(SAMPLE, largest=False).indices
+            self.x, self.weight, self.key = self.x[at], self.weight[at], self.key[at]
+
+    def sample(self) -> Sample:
+        """The rows kept, in canonical form; a partial sample has been drawn by weight, so its rows weigh the same."""
+        weight = torch.ones_like(self.weight) if self.partial else self.weight
+        x, back = np.unique(self.x.numpy(), axis=0, return_inverse=True)
+        merged = np.bincount(back.reshape(-1), weights=weight.numpy(), minlength=len(x))
+        return Sample(torch.from_numpy(x), torch.from_numpy(merged))
+
+
+def robust_scale(sample: Sample) -> Float64[Tensor, "D"]:
+    """(D,) squared interquartile ranges, positive wherever any column varies."""
+    x, order = sample.x.sort(0)
+    below = sample.weight[order].cumsum(0) / sample.weight.sum()
+    first = [(below < q * (1 - 1e-12)).sum(0, keepdim=True).clamp_max(len(x) - 1) for q in (0.25, 0.75)]
+    squared = (x.gather(0, first[1]) - x.gather(0, first[0]))[0].square()
+    share = (sample.weight / sample.weight.sum())[:, None]
+    variance = (share * (sample.x - (share * sample.x).sum(0)).square()).sum(0)
+    variance = torch.where(sample.x.amax(0) > sample.x.amin(0), variance, 0.0)
+    varying = squared[squared > 0] if bool((squared > 0).any()) else variance[variance > 0]
+    smallest = varying.min() if len(varying) else squared.new_tensor(1.0)
+    return torch.where(squared > 0, squared, torch.where(variance > 0, variance.minimum(smallest), smallest))
+
+
+def grid_step(column: np.ndarray) -> float:
+    """The step of the grid that a column is recorded on: 0 for a continuous or a constant one."""
+    values = np.unique(column)
+    gaps = np.diff(values)
+    if not len(gaps):
+        return 0.0
+    step = float(gaps.min())
+    if (values[-1] - values[0]) / step > FINEST:
+        return 0.0
+    steps = gaps / step
+    return step if np.abs(steps - steps.round()).max() < 1e-3 else 0.0
