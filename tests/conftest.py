@@ -1,6 +1,11 @@
 """One suite, any device and precision: ``pytest --device cuda --dtype float32``."""
 
 import importlib.util
+import os
+
+# Tests run side by side, one thread each: idle threads that spin would slow each other down many times over.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import pytest
 import torch

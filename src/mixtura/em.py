@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float64
@@ -19,6 +19,7 @@ EMPTY = 1e-13
 """Share of all weight below which a component has no rows: its weight becomes 0, its shape stays."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """How moments become the next model."""
 
@@ -98,6 +99,7 @@ def em(model: Mixture, rows: Rows, rule: Rule) -> Iterator[Turn]:
         now = turn(now.next(), rows, rule, now.fast)
 
 
+@runtime_checkable
 class Stop(Protocol):
     """When a restart is still."""
 

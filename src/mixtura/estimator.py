@@ -3,7 +3,7 @@
 import math
 import warnings
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,7 +160,7 @@ class GaussianMixture(FittedMixture):
         self.reproduce = reproduce
 
     @classmethod
-    def sklearn_defaults(cls, n_components: int = 1, **params: Any) -> Self:
+    def sklearn_defaults(cls, n_components: int = 1, **params: Any) -> "GaussianMixture":
         """An estimator that gives scikit-learn's numbers: its start, stopping rule, ridge and order of components.
 
         Args:
@@ -175,7 +175,9 @@ class GaussianMixture(FittedMixture):
         return cls(n_components, **{**theirs, "reproduce": "sklearn", **params})
 
     @classmethod
-    def from_parameters(cls, weights: Any, means: Any, covariances: Any, covariance_type: str = "full") -> Self:
+    def from_parameters(
+        cls, weights: Any, means: Any, covariances: Any, covariance_type: str = "full"
+    ) -> "GaussianMixture":
         """A fitted estimator from known parameters, with no data.
 
         Args:
@@ -223,7 +225,7 @@ class GaussianMixture(FittedMixture):
         model.n_iter_, model.converged_ = 0, True
         return model
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":
         """Fit the mixture to rows.
 
         Args:

@@ -1,7 +1,7 @@
 """Mixture: an immutable batch of mixture models, one per restart."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float64
@@ -29,7 +29,7 @@ class Mixture(Record):
     family: Family
 
     @property
-    def expected(self) -> Self:
+    def expected(self) -> "Mixture":
         """The mixture that an E-step uses: itself."""
         return self
 
@@ -39,11 +39,11 @@ class Mixture(Record):
         restarts, components, features = self.mean.shape
         return restarts, components, features
 
-    def pick(self, k: Any) -> Self:
+    def pick(self, k: Any) -> "Mixture":
         """The components selected or reordered by an index; what is shared by all stays."""
         return self.map(lambda t: t if t.shape[1] == 1 else t[:, k])
 
-    def shifted(self, by: Float64[Tensor, "D"]) -> Self:
+    def shifted(self, by: Float64[Tensor, "D"]) -> "Mixture":
         """The same mixture in coordinates whose origin has moved by −``by``."""
         return replace(self, mean=self.mean + by)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class Record:
     restarts, and moves between devices, to every type of the library.
     """
 
-    def map(self, f: Callable[..., Tensor], *others: Self) -> Self:
+    def map(self: R, f: Callable[..., Tensor], *others: R) -> R:
         """Apply ``f`` to each tensor leaf (with the same leaf of ``others``); static values are kept."""
 
         def walk(value: Any, *rest: Any) -> Any:
@@ -44,15 +44,15 @@ class Record:
         self.map(note)
         return found
 
-    def take(self, at: Any) -> Self:
+    def take(self: R, at: Any) -> R:
         """The restarts selected by an index, a slice or a mask (the axis stays)."""
         return self.map(lambda t: t[at])
 
-    def to(self, *args: Any) -> Self:
+    def to(self: R, *args: Any) -> R:
         """Every leaf through ``Tensor.to``."""
         return self.map(lambda t: t.to(*args))
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self: R, other: R) -> R:
         return self.map(torch.add, other)
 
     @staticmethod

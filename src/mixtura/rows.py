@@ -128,7 +128,7 @@ class Rows:
         total: T | None = None
         for chunk in self.chunks(rows):
             part = count(chunk).map(self._to_home)
-            total = part if total is None else total.map(Tensor.add_, part)
+            total = part if total is None else total + part
         return count(self.empty()).map(self._to_home) if total is None else total
 
     def _to_home(self, t: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
@@ -45,7 +45,7 @@ class Covariance(Record, ABC):
 
     @classmethod
     @abstractmethod
-    def unit(cls, restarts: int, components: int, features: int) -> Self:
+    def unit(cls, restarts: int, components: int, features: int) -> "Covariance":
         """Identity matrices: the template from which other values are made."""
 
     # ---- the density
@@ -81,10 +81,10 @@ class Covariance(Record, ABC):
         """s2 about μ becomes s2 about μ + δ; affine in s2. s0 (R, K), s1 and δ (R, K, D)."""
 
     @abstractmethod
-    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> Self:
+    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Covariance":
         """The likeliest matrices of this kind, from counts and s2 about the new means."""
 
-    def nearest(self, n: Float64[Tensor, "R K"], dense: Float64[Tensor, "R K D D"], floor: Floor) -> Self:
+    def nearest(self, n: Float64[Tensor, "R K"], dense: Float64[Tensor, "R K D D"], floor: Floor) -> "Covariance":
         """The likeliest matrices of this kind for components with counts n and the dense covariances given."""
         return self.maximise(n, self.from_scatter(dense * n[..., None, None]), floor)
 
@@ -115,7 +115,7 @@ class Covariance(Record, ABC):
         """The shape of what :meth:`publish` returns, for that many components."""
 
     @abstractmethod
-    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> Self:
+    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> "Covariance":
         """One restart from matrices in the published shape.
 
         Raises:

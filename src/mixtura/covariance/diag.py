@@ -1,7 +1,7 @@
 """Diagonal covariances: each component has its own variance in every column (mclust's VVI)."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64
@@ -20,8 +20,8 @@ class Diag(Covariance):
     quadratic = SQUARES
 
     @classmethod
-    def unit(cls, restarts: int, components: int, features: int) -> Self:
-        return cls(torch.ones(restarts, components, features, dtype=torch.float64))
+    def unit(cls, restarts: int, components: int, features: int) -> "Diag":
+        return Diag(torch.ones(restarts, components, features, dtype=torch.float64))
 
     def log_det(self) -> Float64[Tensor, "R K"]:
         return self.var.log().sum(-1)
@@ -48,9 +48,9 @@ class Diag(Covariance):
     def move(self, s2: tuple[Tensor, ...], s0: Tensor, s1: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
         return (s2[0] + (s0[..., None] * delta - 2 * s1) * delta,)
 
-    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> Self:
+    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Diag":
         var = s2[0] / n[..., None] + floor.added
-        return type(self)(var if floor.least is None else var.maximum(floor.least))
+        return Diag(var if floor.least is None else var.maximum(floor.least))
 
     def precision(self) -> Float64[Tensor, "R K P"]:
         return 1 / self.var
@@ -71,7 +71,7 @@ class Diag(Covariance):
     def published_shape(self, components: int) -> tuple[int, ...]:
         return (components, self.var.shape[-1])
 
-    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> Self:
+    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> "Diag":
         if bool((value <= 0).any()):
             raise NotPositiveDefinite("should be positive")
-        return type(self)((value if kind == "covariances" else 1 / value)[None])
+        return Diag((value if kind == "covariances" else 1 / value)[None])

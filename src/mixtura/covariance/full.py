@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64
@@ -22,8 +22,8 @@ class Full(Covariance):
     quadratic = VECH
 
     @classmethod
-    def unit(cls, restarts: int, components: int, features: int) -> Self:
-        return cls(torch.eye(features, dtype=torch.float64).repeat(restarts, components, 1, 1))
+    def unit(cls, restarts: int, components: int, features: int) -> "Full":
+        return Full(torch.eye(features, dtype=torch.float64).repeat(restarts, components, 1, 1))
 
     @cached_property
     def white(self) -> Float64[Tensor, "R K D D"]:
@@ -57,11 +57,11 @@ class Full(Covariance):
         cross = s1[..., :, None] * delta[..., None, :]
         return (s2[0] + (s0[..., None, None] * delta[..., :, None] * delta[..., None, :] - cross - cross.mT),)
 
-    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> Self:
+    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Full":
         sigma = s2[0] / n[..., None, None]
         if floor.added:
             sigma = sigma + floor.added * torch.eye(sigma.shape[-1], dtype=sigma.dtype, device=sigma.device)
-        found = type(self)(quiet_cholesky(sigma))
+        found = Full(quiet_cholesky(sigma))
         if floor.least is None:
             return found
         # λ is an eigenvalue of Σ scaled by the floor. Σ 1/λ ≤ 1 proves every λ ≥ 1: the clip has nothing to do.
@@ -69,7 +69,7 @@ class Full(Covariance):
         doubtful = ~(spread <= 1) & sigma.isfinite().all(-1).all(-1)
         if not bool(doubtful.any()):
             return found
-        return type(self)(torch.where(doubtful[..., None, None], clipped(sigma, doubtful, floor.least), found.tril))
+        return Full(torch.where(doubtful[..., None, None], clipped(sigma, doubtful, floor.least), found.tril))
 
     def precision(self) -> Float64[Tensor, "R K P"]:
         return VECH.pack(self.white.mT @ self.white)
@@ -92,7 +92,7 @@ class Full(Covariance):
         features = self.tril.shape[-1]
         return (components, features, features)
 
-    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> Self:
+    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> "Full":
         symmetric = torch.allclose(value, value.mT, rtol=1e-5, atol=1e-8 * float(value.abs().amax()))
         factor = quiet_cholesky(value if kind == "covariances" else value.flip(-1, -2))
         if not symmetric or bool(factor.isnan().any()):
@@ -102,7 +102,7 @@ class Full(Covariance):
             upper = factor.flip(-1, -2)
             eye = torch.eye(upper.shape[-1], dtype=upper.dtype, device=upper.device)
             factor = torch.linalg.solve_triangular(upper, eye, upper=True).mT
-        return type(self)(factor[None])
+        return Full(factor[None])
 
 
 def clipped(sigma: Float64[Tensor, "R K D D"], which: Tensor, least: Float64[Tensor, "D"]) -> Tensor:

@@ -1,7 +1,7 @@
 """Spherical covariances: each component has one variance (mclust's VII)."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64
@@ -21,8 +21,8 @@ class Spherical(Covariance):
     quadratic = NORM
 
     @classmethod
-    def unit(cls, restarts: int, components: int, features: int) -> Self:
-        return cls(torch.ones(restarts, components, dtype=torch.float64), features)
+    def unit(cls, restarts: int, components: int, features: int) -> "Spherical":
+        return Spherical(torch.ones(restarts, components, dtype=torch.float64), features)
 
     def log_det(self) -> Float64[Tensor, "R K"]:
         return self.size * self.var.log()
@@ -49,9 +49,9 @@ class Spherical(Covariance):
     def move(self, s2: tuple[Tensor, ...], s0: Tensor, s1: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
         return (s2[0] + ((s0[..., None] * delta - 2 * s1) * delta).sum(-1),)
 
-    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> Self:
+    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Spherical":
         var = s2[0] / n / self.size + floor.added
-        return type(self)(var if floor.least is None else var.maximum(floor.least.mean()), self.size)
+        return Spherical(var if floor.least is None else var.maximum(floor.least.mean()), self.size)
 
     def precision(self) -> Float64[Tensor, "R K P"]:
         return (1 / self.var)[..., None]
@@ -72,7 +72,7 @@ class Spherical(Covariance):
     def published_shape(self, components: int) -> tuple[int, ...]:
         return (components,)
 
-    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> Self:
+    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> "Spherical":
         if bool((value <= 0).any()):
             raise NotPositiveDefinite("should be positive")
-        return type(self)((value if kind == "covariances" else 1 / value)[None], self.size)
+        return Spherical((value if kind == "covariances" else 1 / value)[None], self.size)

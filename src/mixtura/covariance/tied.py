@@ -1,7 +1,7 @@
 """Tied covariances: a combinator that gives all components one matrix of any other structure."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64
@@ -24,7 +24,7 @@ class Tied(Covariance):
         return self.shape.quadratic
 
     @classmethod
-    def unit(cls, restarts: int, components: int, features: int) -> Self:
+    def unit(cls, restarts: int, components: int, features: int) -> "Tied":
         raise TypeError("Tied.unit is ambiguous: wrap a shape's unit of one component, Tied(Full.unit(R, 1, D))")
 
     def _pool(self, s2: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -56,8 +56,8 @@ class Tied(Covariance):
         added = self._pool(self.shape.move(tuple(torch.zeros_like(t) for t in s2), s0, s1, delta))
         return tuple(t + a for t, a in zip(s2, added, strict=True))
 
-    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> Self:
-        return type(self)(self.shape.maximise(n.sum(1, keepdim=True), s2, floor))
+    def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Tied":
+        return Tied(self.shape.maximise(n.sum(1, keepdim=True), s2, floor))
 
     def precision(self) -> Float64[Tensor, "R K P"]:
         return self.shape.precision()
@@ -77,5 +77,5 @@ class Tied(Covariance):
     def published_shape(self, components: int) -> tuple[int, ...]:
         return self.shape.published_shape(1)[1:]
 
-    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> Self:
-        return type(self)(self.shape.adopt(value[None], kind))
+    def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> "Tied":
+        return Tied(self.shape.adopt(value[None], kind))

@@ -1,7 +1,7 @@
 """Sources: where rows come from. Storage only, no device, centring or mathematics."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ class Block(NamedTuple):
     start: int
 
 
+@runtime_checkable
 class Source(Protocol):
     """Rows that can be read again and again, in the same order."""
 
