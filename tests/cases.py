@@ -1,0 +1,85 @@
+"""Subjects for the tests: random mixtures of every structure, as the library and as the oracle hold them."""
+
+import numpy as np
+import oracle
+import torch
+
+from mixtura.covariance import STRUCTURES
+from mixtura.e_step import measure
+from mixtura.family import Gaussian
+from mixtura.mixture import Mixture
+from mixtura.record import Record
+
+NAMES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
+SHARED = [name for name in NAMES if name.startswith("tied")]
+
+
+def covariances(name, rng, components, features):
+    """(K, D, D) well-conditioned covariances of a structure."""
+    counts = np.full(components, 5.0 * features)
+    rows = rng.normal(size=(components, 5 * features, features)) * rng.uniform(0.5, 2, size=(components, 1, features))
+    return oracle.MAXIMISE[name](counts, np.stack([r.T @ r for r in rows]))
+
+
+def parameters(name, rng, components, features, spread=2.0):
+    weights = rng.dirichlet(np.full(components, 5.0))
+    means = spread * rng.normal(size=(components, features))
+    return oracle.Parameters(weights, means, covariances(name, rng, components, features))
+
+
+def to_mixture(name, p):
+    """The oracle's parameters as a mixture of one restart."""
+    components, features = p.means.shape
+    unit = STRUCTURES[name].unit(1, components, features)
+    covariance = unit.adopt(tensor(oracle.PUBLISH[name](p.covariances)), "covariances")
+    return Mixture(tensor(np.log(p.weights))[None], tensor(p.means)[None], covariance, Gaussian())
+
+
+def to_parameters(mixture, r=0):
+    """One restart of a mixture as the oracle holds it."""
+    components = mixture.shape[1]
+    dense = mixture.covariance.dense()[r].expand(components, -1, -1)
+    return oracle.Parameters(*(t.cpu().numpy() for t in (mixture.log_weight[r].exp(), mixture.mean[r], dense)))
+
+
+def batch(name, rng, restarts, components, features, spread=2.0):
+    """R restarts as the library and as the oracle hold them."""
+    every = [parameters(name, rng, components, features, spread) for _ in range(restarts)]
+    return Record.cat([to_mixture(name, p) for p in every]), every
+
+
+def tensor(a):
+    return torch.as_tensor(np.array(a, dtype=np.float64))
+
+
+def clusters(rng, rows, components, features, apart=6.0):
+    """Rows of separated clusters with different shapes, and their labels."""
+    labels = np.arange(rows) % components
+    centres = apart * rng.normal(size=(components, features))
+    turn = rng.normal(size=(components, features, features)) / np.sqrt(features)
+    X = centres[labels] + np.einsum(
+        "nij,nj->ni", turn[labels] + 0.7 * np.eye(features), rng.normal(size=(rows, features))
+    )
+    return X, labels
+
+
+def onehot(labels, components):
+    return np.eye(components)[labels]
+
+
+def counted(mixture, rows, by_features):
+    """``measure`` with everything moved to where the rows are counted and back."""
+    flags = torch.as_tensor(by_features)
+    flags = flags.expand(mixture.shape[0]) if flags.ndim == 0 else flags
+    return measure(mixture.to(rows.home), rows, flags.to(rows.home)).to("cpu")
+
+
+class Cut:
+    """A source that gives blocks of at most ``size`` rows, whatever is asked for."""
+
+    def __init__(self, source, size):
+        self.source, self.size = source, size
+        self.shape = source.shape
+
+    def blocks(self, rows):
+        return self.source.blocks(min(rows, self.size))
