@@ -25,6 +25,9 @@ class Count(ABC):
     mixture: Mixture
 
     @abstractmethod
+    def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None: ...
+
+    @abstractmethod
     def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
         """log πₖ p(x | k) and the family's row weights (None for 1); may live in a buffer that the next call reuses."""
 
@@ -102,7 +105,7 @@ class Features(Count):
     def _log_joint(self, phi: Tensor) -> tuple[Tensor, Tensor | None]:
         product = self.scratch.take("joint", (len(self.theta), phi.shape[1]), phi)
         torch.mm(self.theta, phi, out=product)
-        product = product.unflatten(0, self.mixture.shape[:2])
+        product = product.view(*self.mixture.shape[:2], phi.shape[1])
         return self.mixture.family.read(product, self.mixture.log_weight, self.log_det, self.mixture.shape[2])
 
     def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
@@ -114,7 +117,7 @@ class Features(Count):
         loglik = weigh(share(r, chunk.weight), chunk.weight)
         extra = self.mixture.family.extra(r, u, self.mixture.shape[2])
         weighted = r if u is None else r * u
-        features = (weighted.flatten(0, 1) @ phi.mT).unflatten(0, r.shape[:2])
+        features = (weighted.flatten(0, 1) @ phi.mT).view(*r.shape[:2], -1)
         return Raw(loglik, features[..., -1] if u is None else r.sum(-1), features, extra)
 
     def moments(self, total: Raw, rows: Rows) -> Moments:
@@ -185,7 +188,7 @@ def risk(mixture: Mixture, dtype: torch.dtype) -> Float64[Tensor, "R"]:
     flat = far.flatten(0, 1).T.contiguous()
     features = flat.new_empty(packed.shape[-1], flat.shape[1])
     covariance.quadratic.write(flat, features)
-    quadratic = (packed.abs() * features.T.unflatten(0, mean.shape[:2])).sum(-1)
+    quadratic = (packed.abs() * features.T.reshape(*mean.shape[:2], -1)).sum(-1)
     terms = quadratic + 2 * (linear * far).abs().sum(-1) + (linear * mean).sum(-1).abs()
     unit_roundoff = torch.finfo(dtype).eps / 2
     return 0.5 * unit_roundoff * terms.nan_to_num(nan=torch.inf, posinf=torch.inf).amax(1)

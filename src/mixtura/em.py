@@ -92,7 +92,7 @@ def turn(model: Mixture, rows: Rows, rule: Rule, was_fast: Bool[Tensor, "R"] | N
 
 
 def em(model: Mixture, rows: Rows, rule: Rule) -> Iterator[Turn]:
-    """EM for watching: turns without end, ``for t in em(model, rows, rule): ...``."""
+    """Turns without end, to be watched in a ``for`` loop."""
     now = turn(model, rows, rule)
     while True:
         yield now

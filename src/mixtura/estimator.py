@@ -3,7 +3,7 @@
 import math
 import warnings
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ class GaussianMixture(FittedMixture):
         array([1, 0])
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(STRUCTURES))],
         "tol": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
@@ -364,8 +364,8 @@ class GaussianMixture(FittedMixture):
         same = type(self.mixture_.covariance) is type(structure(self.covariance_type).unit(1, 1, 1))
         if components != self.n_components or not same:
             raise ValueError(
-                f"warm_start=True continues a fit with {components} components, but n_components={self.n_components} and "
-                f"covariance_type={self.covariance_type!r} now: keep both, or set warm_start=False"
+                f"warm_start=True continues a fit with {components} components, but n_components={self.n_components} "
+                f"and covariance_type={self.covariance_type!r} now: keep both, or set warm_start=False"
             )
 
     def _adopt(self, found: Fit, seed: int) -> None:

@@ -104,7 +104,8 @@ def _weights(value: Any, components: int) -> Tensor:
     single = getattr(value, "dtype", None) in (np.float32, torch.float32)
     if not math.isclose(total, 1, rel_tol=0, abs_tol=1e-6 if single else 1e-8):
         raise ValueError(
-            f"The parameter 'weights' should be normalized, but got sum(weights) = {total:.5f}: divide them by their sum"
+            f"The parameter 'weights' should be normalized, but got sum(weights) = {total:.5f}: "
+            "divide them by their sum"
         )
     return weights / weights.sum() if single else weights
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.utils.dlpack
 from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
@@ -81,7 +82,7 @@ def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1) -> Checke
         TypeError: sparse rows, or rows of no numeric kind.
     """
     if not isinstance(x, (Tensor, np.ndarray)) and hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-        x = torch.from_dlpack(x)
+        x = torch.utils.dlpack.from_dlpack(x)
     if isinstance(x, Tensor):
         return _check_tensor(estimator, x, reset, least_rows)
     try:
@@ -121,8 +122,8 @@ def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> Ch
         )
     for size, what, least in ((x.shape[0], "sample", least_rows), (x.shape[1], "feature", 1)):
         if size < least:
-            message = f"Found array with {size} {what}(s) (shape={tuple(x.shape)}) while a minimum of {least} is required by {name}."
-            raise with_hint(ValueError(message))
+            shown = f"Found array with {size} {what}(s) (shape={tuple(x.shape)})"
+            raise with_hint(ValueError(f"{shown} while a minimum of {least} is required by {name}."))
     if x.requires_grad:
         LOG.info("X requires grad; fitting detaches it: no gradient flows through a fit")
         x = x.detach()

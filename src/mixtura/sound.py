@@ -137,8 +137,8 @@ def data_findings(mixture: Mixture, facts: Survey, names: list[str]) -> list[Fin
         found.append(Finding("few_distinct_rows", None, message))
     elif mixture.covariance.own_orientation and facts.distinct <= features:
         message = (
-            f"The data have {facts.distinct} distinct rows for {features} columns, too few for matrices with an orientation "
-            "of their own; use a diagonal structure or fewer columns."
+            f"The data have {facts.distinct} distinct rows for {features} columns, too few for matrices with an "
+            "orientation of their own; use a diagonal structure or fewer columns."
         )
         found.append(Finding("few_rows_for_full", None, message))
     if facts.complete and facts.distinct < facts.rows / 2:

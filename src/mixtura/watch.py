@@ -9,7 +9,7 @@ from mixtura.em import Turn
 
 
 def printer(verbose: int, interval: int) -> Callable[[Tensor, Turn], None]:
-    """A watcher that prints a line every ``interval`` passes: how many restarts run and, from 2, the best likelihood."""
+    """A watcher that prints a line every ``interval`` passes: running restarts and, from 2, the best likelihood."""
     begun = perf_counter()
     passes = 0
 
