@@ -1,7 +1,6 @@
 """The counts: what one chunk of rows adds to the moments, in two ways that agree."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +76,11 @@ class Features(Count):
         self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device, *, share: bool = True
     ) -> None:
         restarts, components, features = mixture.shape
-        covariance, family = mixture.covariance, mixture.family
-        linear, quadratic = covariance.solve(mixture.mean), covariance.precision()
-        constant = (linear * mixture.mean).sum(-1, keepdim=True)
+        family, (quadratic, linear, constant) = mixture.family, mixture.natural
         self.shared = share and quadratic.shape[1] == 1 and components > 1 and family.affine
         own = () if self.shared else (quadratic.expand(restarts, components, -1),)
-        theta = torch.cat([*own, -2 * linear, constant], -1)
-        self.log_det = covariance.log_det()
+        theta = torch.cat([*own, -2 * linear, constant[..., None]], -1)
+        self.log_det = mixture.covariance.log_det()
         theta = family.natural(theta, mixture.log_weight, self.log_det, features)
         self.theta = theta.flatten(0, 1).to(dtype).to(device)
         self.precision = quadratic
@@ -181,17 +178,14 @@ def risk(mixture: Mixture, dtype: torch.dtype) -> Float64[Tensor, "R"]:
     ½ ε |θ| · φ(|μ| + 3 sd), for the worst component: an estimate from the parameters alone, so that it needs no rows
     and is the same wherever the rows are.
     """
-    covariance, mean = mixture.covariance, mixture.mean
-    far = mean.abs() + 3 * covariance.variances().sqrt()
-    linear = covariance.solve(mean)
-    packed = covariance.precision()
-    flat = far.flatten(0, 1).T.contiguous()
-    features = flat.new_empty(packed.shape[-1], flat.shape[1])
-    covariance.quadratic.write(flat, features)
-    quadratic = (packed.abs() * features.T.reshape(*mean.shape[:2], -1)).sum(-1)
-    terms = quadratic + 2 * (linear * far).abs().sum(-1) + (linear * mean).sum(-1).abs()
-    unit_roundoff = torch.finfo(dtype).eps / 2
-    return 0.5 * unit_roundoff * terms.nan_to_num(nan=torch.inf, posinf=torch.inf).amax(1)
+    (restarts, components, features), (quadratic, linear, constant) = mixture.shape, mixture.natural
+    far = mixture.mean.abs() + 3 * mixture.covariance.variances().sqrt()
+    flat = far.view(-1, features).T.contiguous()
+    second = flat.new_empty(quadratic.shape[-1], flat.shape[1])
+    mixture.covariance.quadratic.write(flat, second)
+    second = second.T.view(restarts, components, -1)
+    terms = torch.linalg.vecdot(quadratic.abs(), second) + 2 * torch.linalg.vecdot(linear.abs(), far) + constant.abs()
+    return 0.25 * torch.finfo(dtype).eps * terms.nan_to_num(nan=torch.inf, posinf=torch.inf).amax(1)
 
 
 def fast(mixture: Mixture, dtype: torch.dtype) -> Bool[Tensor, "R"]:
@@ -212,17 +206,22 @@ def measure(mixture: Mixture, rows: Rows, by_features: Bool[Tensor, "R"]) -> Mom
     Restarts flagged in ``by_features`` go through the feature map, the others through the definition. Both report in
     the same frame, so they add up and mix.
     """
-    kinds: Sequence[tuple[type[Count], Tensor]] = ((Features, by_features), (Whitened, ~by_features))
-    chosen = [(kind, at.nonzero()[:, 0]) for kind, at in kinds if bool(at.any())]
-    whole = len(chosen) == 1
+    if bool(by_features.all()):
+        return _count_all(Features(mixture, rows.scratch, rows.dtype, rows.device), rows)
+    if not bool(by_features.any()):
+        return _count_all(Whitened(mixture, rows.scratch, rows.dtype, rows.device), rows)
+    which = [at.nonzero()[:, 0] for at in (by_features, ~by_features)]
     counts = [
-        kind(mixture if whole else mixture.take(at), rows.scratch, rows.dtype, rows.device) for kind, at in chosen
+        kind(mixture.take(at), rows.scratch, rows.dtype, rows.device)
+        for kind, at in zip((Features, Whitened), which, strict=True)
     ]
     total = rows.sum(lambda chunk: Parts(tuple(count(chunk) for count in counts)), sum(c.bytes_per_row for c in counts))
     moments = [count.moments(part, rows) for count, part in zip(counts, total.parts, strict=True)]
-    if whole:
-        return moments[0]
-    return Record.cat(moments).take(torch.cat([at for _, at in chosen]).argsort())
+    return Record.cat(moments).take(torch.cat(which).argsort())
+
+
+def _count_all(count: Count, rows: Rows) -> Moments:
+    return count.moments(rows.sum(count, count.bytes_per_row), rows)
 
 
 def scorer(mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> Count:

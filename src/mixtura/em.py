@@ -47,16 +47,15 @@ class Likelihood:
         s2 = model.covariance.move(moments.s2, moments.s0, moments.s1, shift)
         covariance = model.covariance.maximise(n, s2, self.floor)
 
-        def keep(new: Tensor, old: Tensor) -> Tensor:
-            shared = new.shape[1] != alive.shape[1]
-            return new if shared else torch.where(alive.reshape(alive.shape + (1,) * (new.ndim - 2)), new, old)
+        log_weight = torch.where(alive, (n / total).log(), -torch.inf)
+        if not bool(alive.all()):
+            covariance = covariance.map(lambda new, old: _where(alive, new, old), model.covariance)
+        return Mixture(log_weight, model.mean + shift, covariance, model.family.maximise(n, moments.extra))
 
-        return Mixture(
-            torch.where(alive, (n / total).log(), -torch.inf),
-            model.mean + shift,
-            covariance.map(keep, model.covariance),
-            model.family.maximise(n, moments.extra),
-        )
+
+def _where(alive: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    shared = new.shape[1] != alive.shape[1]
+    return new if shared else torch.where(alive.reshape(alive.shape + (1,) * (new.ndim - 2)), new, old)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,30 +177,28 @@ def converging(
     restarts = model.expected.shape[0]
     live = torch.arange(restarts)
     ended: list[tuple[Tensor, Turn]] = []
-    trace: list[Tensor] = []
+    trace: list[tuple[Tensor, Tensor]] = []
+    recent: list[Tensor] = []
     took, still = torch.zeros(restarts, dtype=torch.long), torch.zeros(restarts, dtype=torch.bool)
     now: Turn | None = None
     for count in range(1, passes + 1):
         now = turn(model, rows, rule) if now is None else turn(now.next(), rows, rule, now.fast)
-        bound = now.bound.cpu()
-        trace.append(torch.full((restarts,), torch.nan, dtype=torch.float64).index_copy(0, live, bound))
-        took[live] = count
+        bound, weight = now.bound.cpu(), now.moments.n.sum(1).cpu()
+        trace.append((live, bound))
+        recent = [*recent[-2:], bound]
         yield live, now
-        weight = now.moments.n.sum(1).cpu()
-        noise = rounding_noise(bound, weight, rows.dtype)
-        quiet = stop([b[live] for b in trace[-3:]], weight, noise)
-        still[live] = quiet
-        done = quiet | bound.isnan()
-        if count == passes:
-            done = torch.ones_like(done)
+        quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype))
+        done = torch.ones_like(quiet) if count == passes else quiet | bound.isnan()
         if bool(done.any()):
+            took[live[done]], still[live[done]] = count, quiet[done]
             ended.append((live[done], now.take(done.to(now.bound.device))))
-            live, now = live[~done], now.take(~done.to(now.bound.device))
+            live, now, recent = live[~done], now.take(~done.to(now.bound.device)), [b[~done] for b in recent]
         if not len(live):
             break
     order = torch.cat([at for at, _ in ended]).argsort()
     last = Record.cat([t for _, t in ended]).take(order)
-    return Outcome(last, took, still, torch.stack(trace))
+    blank = torch.full((restarts,), torch.nan, dtype=torch.float64)
+    return Outcome(last, took, still, torch.stack([blank.index_copy(0, at, bound) for at, bound in trace]))
 
 
 def converge(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int) -> Outcome:

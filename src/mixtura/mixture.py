@@ -1,7 +1,8 @@
 """Mixture: an immutable batch of mixture models, one per restart."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float64
@@ -10,6 +11,20 @@ from torch import Tensor
 from mixtura.covariance.base import Covariance
 from mixtura.family import Family
 from mixtura.record import Record
+
+
+class Natural(NamedTuple):
+    """The squared distance xᵀΛx − 2 (Λμ)ᵀx + μᵀΛμ as coefficients of features of x.
+
+    Attributes:
+        quadratic: (R, K or 1, P), of the structure's quadratic features.
+        linear: (R, K, D), Λμ.
+        constant: (R, K), μᵀΛμ.
+    """
+
+    quadratic: Float64[Tensor, "R #K P"]
+    linear: Float64[Tensor, "R K D"]
+    constant: Float64[Tensor, "R K"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +53,12 @@ class Mixture(Record):
         """Restarts, components, features."""
         restarts, components, features = self.mean.shape
         return restarts, components, features
+
+    @cached_property
+    def natural(self) -> Natural:
+        """The coefficients of the squared distance: what the feature map and its guard are made of."""
+        linear = self.covariance.solve(self.mean)
+        return Natural(self.covariance.precision(), linear, (linear * self.mean).sum(-1))
 
     def pick(self, k: Any) -> "Mixture":
         """The components selected or reordered by an index; what is shared by all stays."""

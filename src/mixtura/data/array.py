@@ -19,7 +19,7 @@ class Array:
 
     def __init__(self, x: "np.ndarray | Tensor", weight: "np.ndarray | Tensor | None" = None) -> None:
         self.x = x
-        self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float64)
+        self.weight = None if weight is None else as_tensor(weight).to(torch.float64)
 
     @property
     def shape(self) -> tuple[int, int]:
