@@ -49,7 +49,9 @@ def batch(name, rng, restarts, components, features, spread=2.0):
 
 
 def tensor(a):
-    return torch.as_tensor(np.array(a, dtype=np.float64))
+    return (
+        a.detach().double().clone() if isinstance(a, torch.Tensor) else torch.from_numpy(np.array(a, dtype=np.float64))
+    )
 
 
 def clusters(rng, rows, components, features, apart=6.0):
