@@ -110,19 +110,18 @@ class Still(NamedTuple):
     """Stop when what is left to gain is negligible, by Aitken's extrapolation (Böhning et al. 1994).
 
     With gains g and their ratio a = g_t / g_{t−1}, EM converges linearly and has g a / (1 − a) left to gain. Both
-    this and the last gain must be below ``per_row`` nats a row; a gain within the rounding noise ends a fit too.
+    this and the last gain must be below ``per_row`` nats a row; two gains in a row within the rounding noise end a fit
+    too.
     """
 
     per_row: float = 1e-7
 
     def __call__(self, bounds: list[Tensor], weight: Tensor, noise: Tensor) -> Tensor:
-        if len(bounds) < 2:
-            return torch.zeros_like(bounds[-1], dtype=torch.bool)
-        gain = bounds[-1] - bounds[-2]
-        quiet = gain <= noise
         if len(bounds) < 3:
-            return quiet
-        ratio = gain / (bounds[-2] - bounds[-3])
+            return torch.zeros_like(bounds[-1], dtype=torch.bool)
+        gain, before = bounds[-1] - bounds[-2], bounds[-2] - bounds[-3]
+        quiet = (gain <= noise) & (before <= noise)
+        ratio = gain / before
         left = torch.where(ratio < 1, gain * ratio / (1 - ratio), torch.inf).abs()
         return quiet | ((gain.abs() <= self.per_row * weight) & (left <= self.per_row * weight))
 
@@ -164,7 +163,7 @@ class Outcome(NamedTuple):
 
 def rounding_noise(bound: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
     """How far a bound of this size may jitter from rounding, in nats."""
-    return 4 * torch.finfo(dtype).eps * (bound.abs() + weight)
+    return torch.finfo(dtype).eps * (bound.abs() + weight)
 
 
 def converging(

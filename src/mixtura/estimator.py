@@ -127,8 +127,8 @@ class GaussianMixture(FittedMixture):
         n_components: int = 1,
         *,
         covariance_type: str = "full",
-        tol: float | str = "auto",
-        reg_covar: float | str = "auto",
+        tol: float | int | str = "auto",
+        reg_covar: float | int | str = "auto",
         max_iter: int | str = "auto",
         n_init: int | str = "auto",
         init_params: str = "auto",
@@ -383,8 +383,8 @@ class GaussianMixture(FittedMixture):
         self.starts_ = found.starts
         if not self.converged_ and self.n_iter_:
             warnings.warn(
-                f"Best performing initialization did not converge in {self.n_iter_} iterations. Try different init "
-                "parameters, or increase max_iter, tol, or check for degenerate data.",
+                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+                f"tol, or check for degenerate data. ({self.n_iter_} iterations were made.)",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -39,8 +39,7 @@ def sklearn_start(
     r = torch.from_numpy(_responsibilities(x, weight, components, init_params, random_state))
     if weight is not None:
         r = r * weight[:, None]
-    eps = float(np.finfo(x.dtype).eps)
-    n = r.sum(0) + 10 * eps
+    n = r.sum(0) + 10 * float(np.finfo(np.float64).eps)
     rows = torch.from_numpy(x.astype(np.float64))
     mean = (r.mT @ rows) / n[:, None]
     scatter = torch.stack([((rows - m) * r[:, k : k + 1]).mT @ (rows - m) for k, m in enumerate(mean)])
@@ -50,6 +49,9 @@ def sklearn_start(
         whole = every.mT @ rows - (n[:, None] * mean).mT @ mean
         scatter = scatter.clone()
         scatter[0] += whole - scatter.sum(0)
+    elif not unit.own_orientation:
+        # Their variances are E x² − μ², rounding included: it matters for the variances of single rows.
+        scatter = torch.diag_embed(r.mT @ rows.square() - n[:, None] * mean.square())
     covariance = unit.maximise(n[None], unit.from_scatter(scatter[None]), floor)
     total = len(x) if weight is None else float(weight.sum())
     scale = 1.0 if given.weights is not None else total
