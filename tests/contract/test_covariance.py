@@ -211,6 +211,17 @@ def test_a_weight_is_a_duplicate_and_zero_is_absence(name, by_features, dtype, d
         torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
+@EVERY
+def test_rows_out_of_reach_of_a_component_count_nothing_for_it(name, device):
+    """Float32: 1e21 standard deviations square to infinity, which times a responsibility of 0 is not a number."""
+    X = np.array([[0.0, 1e-6], [1e-6, -1e-6], [1e15, 1e15]])
+    p = oracle.Parameters(np.array([0.5, 0.5]), np.array([[0.0, 0], [1e15, 1e15]]), np.stack([1e-12 * np.eye(2)] * 2))
+    rows = Rows(Array(X), dtype=torch.float32, device=device, origin=torch.zeros(2))
+    moments = counted(to_mixture(name, p), rows, by_features=False)
+    assert all(bool(t.isfinite().all()) for t in moments.leaves())
+    assert moments.n[0].tolist() == [2, 1]
+
+
 # ---- algebra of the statistics
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from mixtura.covariance.base import Covariance, Floor, Kind, NotPositiveDefinite
+from mixtura.covariance.base import Covariance, Floor, Kind, NotPositiveDefinite, home
 from mixtura.covariance.quadratic import NORM
 
 
@@ -34,13 +34,14 @@ class Spherical(Covariance):
         return torch.diag_embed(self.variances())
 
     def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
-        return (x - mean.to(x.dtype)[..., None]) * self.var.rsqrt().to(x.dtype)[..., None, None]
+        return (x - mean.to(x)[..., None]) * self.var.rsqrt().to(x)[..., None, None]
 
     def moment(
         self, z: Float[Tensor, "R K E N"], w: Float[Tensor, "R K N"]
     ) -> tuple[Float64[Tensor, "R K D"], tuple[Tensor, ...]]:
-        first = (z @ w[..., None])[..., 0].to(self.var.dtype)
-        second = (z.square().sum(-2) * w).sum(-1).to(self.var.dtype)
+        first = home((z @ w[..., None])[..., 0], self.var)
+        # Weighted before it is squared: far rows have weight 0, and their squares may overflow.
+        second = torch.linalg.vecdot(z * w[..., None, :], z).sum(-1).to(self.var.dtype)
         return self.var.sqrt()[..., None] * first, (self.var * second,)
 
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
