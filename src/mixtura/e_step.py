@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from mixtura.covariance.base import home
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
@@ -159,7 +160,7 @@ def whitened_joint(mixture: Mixture, x: Float[Tensor, "D N"]) -> tuple[Tensor, T
     z = mixture.covariance.whiten(x, mixture.mean)
     d2 = z.square().sum(-2)
     density = mixture.family.log_density(d2, mixture.covariance.log_det(), len(x))
-    return density + mixture.log_weight.to(x.dtype)[..., None], z, mixture.family.row_weight(d2, len(x))
+    return density + mixture.log_weight.to(x)[..., None], z, mixture.family.row_weight(d2, len(x))
 
 
 def whitened_moments(mixture: Mixture, chunk: Chunk) -> Moments:
@@ -169,7 +170,7 @@ def whitened_moments(mixture: Mixture, chunk: Chunk) -> Moments:
     weighted = r if u is None else r * u
     s1, s2 = mixture.covariance.moment(z, weighted)
     extra = mixture.family.extra(r, u, len(chunk.x))
-    return Moments(loglik.to(s1), r.sum(-1).to(s1), weighted.sum(-1).to(s1), s1, s2, extra)
+    return Moments(home(loglik, s1), home(r.sum(-1), s1), home(weighted.sum(-1), s1), s1, s2, extra)
 
 
 def risk(mixture: Mixture, dtype: torch.dtype) -> Float64[Tensor, "R"]:

@@ -79,7 +79,8 @@ class GaussianMixture(FittedMixture):
         lower_bounds_: the mean log likelihood at each of its iterations.
         loglik_: Σ w log p(x) at the parameters above, in nats.
         bound_: what EM raised, in nats: here the same.
-        status_: ``"converged"``, ``"max_iter"``, or ``"degenerate"`` where a component cannot be believed.
+        status_: ``"converged"``, ``"max_iter"``, ``"degenerate"`` where a component cannot be believed, or
+            ``"interrupted"``: Ctrl-C leaves the estimator fitted as far as it had come, and is raised on.
         history_: dict of ``loglik`` and ``gain`` at each iteration, in nats.
         starts_: one dict for each restart: ``loglik``, ``n_iter``, ``status``.
         seed_: the seed of all random draws.
@@ -291,7 +292,10 @@ class GaussianMixture(FittedMixture):
         self._kind = checked.kind
         plan = self._plan(checked, weight, given, going_on)
         names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(features))]
-        self._adopt(fit(Array(checked.x, weight), plan, names), plan.seed)
+        found = fit(Array(checked.x, weight), plan, names)
+        self._adopt(found, plan.seed)
+        if found.interrupted:
+            raise KeyboardInterrupt
         return checked
 
     def _plan(self, checked: Checked, weight: Any, given: Given, going_on: bool) -> Plan:
@@ -381,7 +385,7 @@ class GaussianMixture(FittedMixture):
         self.lower_bound_ = (self.lower_bounds_[-1] if bounds else -math.inf) if theirs else found.loglik / weight
         self.history_ = {"loglik": bounds, "gain": [math.nan, *np.diff(bounds).tolist()][: len(bounds)]}
         self.starts_ = found.starts
-        if not self.converged_ and self.n_iter_:
+        if not self.converged_ and self.n_iter_ and self.status_ != "interrupted":
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
                 f"tol, or check for degenerate data. ({self.n_iter_} iterations were made.)",

@@ -56,7 +56,7 @@ class Gaussian(Family):
     affine = True
 
     def log_density(self, d2: Float[Tensor, "R K N"], log_det: Float64[Tensor, "R #K"], size: int) -> Tensor:
-        constant = (-0.5 * (size * LOG_2PI + log_det)).to(d2.dtype)
+        constant = (-0.5 * (size * LOG_2PI + log_det)).to(d2)
         return constant[..., None] - 0.5 * d2
 
     def row_weight(self, d2: Tensor, size: int) -> None:

@@ -26,6 +26,12 @@ ILL_DEFINED = (
 )
 
 
+OVERFLOW = (
+    "Every restart failed: the rows span more than {dtype} can hold when squared. Look for rows with absurd values and "
+    "remove them, divide the columns by their spread, or use float64."
+)
+
+
 class Plan(NamedTuple):
     """What to fit and how.
 
@@ -80,6 +86,13 @@ class Ground(NamedTuple):
     floor: Floor
 
 
+class Run(NamedTuple):
+    """The outcome of EM, and whether it was stopped from outside."""
+
+    outcome: Outcome
+    interrupted: bool
+
+
 class Fit(NamedTuple):
     """What a fit found.
 
@@ -94,6 +107,7 @@ class Fit(NamedTuple):
         facts: the survey.
         tests: soundness of the winner.
         findings: what is wrong, in words.
+        interrupted: EM was stopped by Ctrl-C; the fit is what it had reached.
     """
 
     mixture: Mixture
@@ -106,11 +120,12 @@ class Fit(NamedTuple):
     facts: Survey
     tests: Soundness
     findings: list[Finding]
+    interrupted: bool
 
     @property
     def status(self) -> str:
-        """``converged``, ``max_iter``, or ``degenerate`` where the fit is not sound."""
-        return status(bool(self.tests.sound[0]), self.still)
+        """``converged``, ``max_iter``, ``interrupted``, or ``degenerate`` where the fit is not sound."""
+        return "interrupted" if self.interrupted else status(bool(self.tests.sound[0]), self.still)
 
 
 def status(sound: bool, still: bool) -> str:
@@ -134,9 +149,12 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
     ground = Ground(facts, sample, origin, unit, Likelihood(start_floor), start_floor)
     model = plan.starts(ground).to(rows.home)
     rule = Likelihood(floor)
-    outcome = run(model, rows, rule, plan) if plan.passes else untouched(model, rows, rule)
-    if not plan.clip and bool(outcome.turn.bound.isnan().any()):
+    outcome, interrupted = run(model, rows, rule, plan) if plan.passes else untouched(model, rows, rule)
+    failed = outcome.turn.bound.isnan()
+    if not plan.clip and bool(failed.any()):
         raise ValueError(ILL_DEFINED)
+    if bool(failed.all()):
+        raise ValueError(OVERFLOW.format(dtype=str(rows.dtype).removeprefix("torch.")))
     tests = soundness(outcome.turn.model, outcome.turn.moments.n, facts)
     best = choose(outcome, tests if plan.clip else None)
     last = outcome.turn.take(slice(best, best + 1))
@@ -165,27 +183,38 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
         facts=facts,
         tests=tests,
         findings=data_findings(mixture, facts, names) + component_findings(tests, n, facts, names),
+        interrupted=interrupted,
     )
 
 
-def run(model: Mixture, rows: Rows, rule: Rule, plan: Plan) -> Outcome:
-    """Converge all restarts, telling the watcher of every pass."""
+def run(model: Mixture, rows: Rows, rule: Rule, plan: Plan) -> Run:
+    """Converge all restarts, telling the watcher of every pass; Ctrl-C ends with what the running ones had reached."""
     steps = converging(model, rows, rule, plan.stop, plan.passes)
-    while True:
-        try:
+    passes, now = 0, None
+    try:
+        while True:
             live, now = next(steps)
-        except StopIteration as end:
-            return end.value
-        if plan.watch is not None:
-            plan.watch(live, now)
+            passes += 1
+            if plan.watch is not None:
+                plan.watch(live, now)
+    except StopIteration as end:
+        return Run(end.value, interrupted=False)
+    except KeyboardInterrupt:
+        if now is None:
+            raise
+        return Run(as_they_are(now, passes), interrupted=True)
 
 
-def untouched(model: Mixture, rows: Rows, rule: Rule) -> Outcome:
+def untouched(model: Mixture, rows: Rows, rule: Rule) -> Run:
     """The starts themselves, measured but not moved."""
-    now = turn(model, rows, rule)
+    return Run(as_they_are(turn(model, rows, rule), 0), interrupted=False)
+
+
+def as_they_are(now: Turn, passes: int) -> Outcome:
+    """The outcome of restarts that no stopping test has let go."""
     restarts = len(now.bound)
-    nothing = torch.zeros(restarts, dtype=torch.long)
-    return Outcome(now, nothing, nothing.bool(), torch.empty(0, restarts, dtype=torch.float64))
+    bounds = now.bound.cpu()[None] if passes else torch.empty(0, restarts, dtype=torch.float64)
+    return Outcome(now, torch.full((restarts,), passes), torch.zeros(restarts, dtype=torch.bool), bounds)
 
 
 def choose(outcome: Outcome, tests: Soundness | None) -> int:

@@ -63,8 +63,8 @@ def _responsibilities(x: np.ndarray, weight: Any, components: int, init_params: 
     rows = len(x)
     weights = None if weight is None else weight.numpy()
     if init_params == "random":
-        r = np.asarray(random_state.uniform(size=(rows, components)), dtype=x.dtype)
-        return np.asarray(r / r.sum(axis=1)[:, None], dtype=np.float64)
+        r = random_state.uniform(size=(rows, components))
+        return np.asarray(r / r.sum(axis=1)[:, None])
     r = np.zeros((rows, components))
     if init_params == "kmeans":
         found = KMeans(components, n_init=1, random_state=random_state).fit(x, sample_weight=weights)

@@ -56,7 +56,7 @@ class Rows:
 
     Args:
         source: where the rows come from.
-        dtype: working dtype; None keeps the source's.
+        dtype: working dtype; None keeps the source's. float32 where the device has no float64.
         device: where chunks are placed.
         origin: (D,) subtracted from every row; None takes the weighted mean (one pass).
         budget: bytes that the working arrays of one chunk may take.
@@ -79,7 +79,7 @@ class Rows:
         self.scratch = Scratch()
         self._totals: dict[Quadratic, Tensor] = {}
         storage = next(source.blocks(1)).x.dtype
-        self.dtype = dtype or storage
+        self.dtype = torch.float32 if self.device.type == "mps" else dtype or storage
         # Rounded to the storage dtype, so that x − origin is one correctly rounded subtraction.
         self.origin = (weighted_mean(source) if origin is None else origin).to("cpu", storage)
         n, d = source.shape
@@ -91,11 +91,15 @@ class Rows:
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def _place(self, block: Block) -> Chunk:
+        # In the wider of both dtypes: a float64 origin must not be rounded to the rows' float32, nor the other way.
         wide = torch.promote_types(block.x.dtype, self.dtype)
         x = block.x.to(wide) - self.origin.to(block.x.device, wide)
         x = x.to(self.device, self.dtype).T.contiguous()
-        weight = x.new_ones(x.shape[1]) if block.weight is None else block.weight.to(self.device, self.dtype)
-        return Chunk(x, weight, block.start)
+        if block.weight is None:
+            return Chunk(x, x.new_ones(x.shape[1]), block.start)
+        weight = block.weight.to(self.device, self.dtype)
+        # A row that does not count may hold anything, also what overflows.
+        return Chunk(torch.where(weight > 0, x, 0.0), weight, block.start)
 
     def _whole(self) -> Chunk:
         parts = [self._place(block) for block in self.source.blocks(MOST)]

@@ -17,6 +17,9 @@ SAMPLE = 5000
 CLIP = 1e-12
 """Variances below this share of a column's robust scale are raised to it."""
 
+SAME = 1e-9
+"""Values closer than this share of a column's range are one value when its grid is looked for."""
+
 FINEST = 1e6
 """A column whose range has more steps than this counts as continuous."""
 
@@ -93,7 +96,7 @@ def survey(source: Source, seed: int) -> Survey:
         rows, weight = rows + len(x), weight + float(w.sum())
         total += w @ x
         low, high = torch.minimum(low, x.amin(0)), torch.maximum(high, x.amax(0))
-        reservoir.add(x, w, block.start)
+        reservoir.add(x, w)
     if not rows:
         raise ValueError("sample_weight is zero for every row: at least one row must count")
     sample = reservoir.sample()
@@ -124,7 +127,7 @@ def _present(block: Block) -> tuple[Tensor, Tensor]:
 class Reservoir:
     """A weighted sample without replacement, whatever the size of the blocks (Efraimidis & Spirakis 2006).
 
-    Each row draws an exponential of rate w keyed by its place in the source; the smallest ones are kept.
+    Each row draws an exponential of rate w keyed by its place among the rows offered; the smallest ones are kept.
     """
 
     def __init__(self, features: int, seed: int) -> None:
@@ -133,10 +136,12 @@ class Reservoir:
         self.weight = torch.empty(0, dtype=torch.float64)
         self.key = torch.empty(0, dtype=torch.float64)
         self.partial = False
+        self.offered = 0
 
-    def add(self, x: Tensor, weight: Tensor, start: int) -> None:
-        """Offer the rows of a block."""
-        draws = stream(self.seed, "sample", row=start).random(len(x))
+    def add(self, x: Tensor, weight: Tensor) -> None:
+        """Offer the next rows."""
+        draws = stream(self.seed, "sample", row=self.offered).random(len(x))
+        self.offered += len(x)
         key = torch.from_numpy(-np.log1p(-draws)) / weight
         if len(self.key) == SAMPLE:
             better = key < self.key.max()
@@ -174,6 +179,8 @@ def grid_step(column: np.ndarray) -> float:
     """The step of the grid that a column is recorded on: 0 for a continuous or a constant one."""
     values = np.unique(column)
     gaps = np.diff(values)
+    # The same value reached in two ways, 0.3 and 0.1 · 3, is one value.
+    gaps = gaps[gaps > SAME * (values[-1] - values[0])]
     if not len(gaps):
         return 0.0
     step = float(gaps.min())

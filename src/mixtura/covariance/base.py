@@ -127,6 +127,11 @@ class NotPositiveDefinite(ValueError):
     """A matrix that should be symmetric and positive definite is not."""
 
 
+def home(t: Tensor, like: Tensor) -> Tensor:
+    """A sum over rows where the parameters live: first the device, then the dtype, since not every device has both."""
+    return t.to(like.device).to(like.dtype)
+
+
 def quiet_cholesky(matrix: Float64[Tensor, "*B D D"]) -> Float64[Tensor, "*B D D"]:
     """The Cholesky factor; NaN where there is none, so that a failed matrix fails alone."""
     factor, info = torch.linalg.cholesky_ex(matrix)

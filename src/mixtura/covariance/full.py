@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from mixtura.covariance.base import Covariance, Floor, Kind, NotPositiveDefinite, quiet_cholesky
+from mixtura.covariance.base import Covariance, Floor, Kind, NotPositiveDefinite, home, quiet_cholesky
 from mixtura.covariance.quadratic import VECH
 
 
@@ -41,13 +41,13 @@ class Full(Covariance):
         return self.tril @ self.tril.mT
 
     def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
-        return self.white.to(x.dtype) @ (x - mean.to(x.dtype)[..., None])
+        return self.white.to(x) @ (x - mean.to(x)[..., None])
 
     def moment(
         self, z: Float[Tensor, "R K E N"], w: Float[Tensor, "R K N"]
     ) -> tuple[Float64[Tensor, "R K D"], tuple[Tensor, ...]]:
-        first = (z @ w[..., None]).to(self.tril.dtype)
-        second = ((z * w[..., None, :]) @ z.mT).to(self.tril.dtype)
+        first = home(z @ w[..., None], self.tril)
+        second = home((z * w[..., None, :]) @ z.mT, self.tril)
         return (self.tril @ first)[..., 0], (self.tril @ second @ self.tril.mT,)
 
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
