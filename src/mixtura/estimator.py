@@ -1,4 +1,4 @@
-"""GaussianMixture: the scikit-learn face. It turns names into objects and holds no mathematics."""
+"""GaussianMixture: the scikit-learn face, which turns names into objects and holds no mathematics."""
 
 import math
 import warnings

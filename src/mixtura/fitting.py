@@ -10,7 +10,7 @@ from torch import Tensor
 from mixtura.covariance import Structure
 from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.base import Source
-from mixtura.em import Likelihood, Outcome, Rule, Stop, Turn, converging, turn
+from mixtura.em import Likelihood, Outcome, Rule, Stop, Turn, converging, rounding_noise, turn
 from mixtura.family import Gaussian
 from mixtura.given import Given
 from mixtura.mixture import Mixture
@@ -137,54 +137,68 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
     """Fit a mixture to all rows of a source.
 
     Raises:
-        ValueError: a covariance is not positive definite and nothing may raise it (``clip`` is off).
+        ValueError: a covariance is not positive definite and nothing may raise it (``clip`` is off), or every restart
+            failed.
     """
     facts = survey(source, plan.seed)
     rows = Rows(source, dtype=plan.dtype, device=plan.device, origin=facts.mean)
-    origin = rows.origin.to(torch.float64)
-    floor = Floor(facts.least.to(rows.home) if plan.clip else None, plan.added or 0.0)
-    unit = plan.structure.unit(1, plan.components, source.shape[1])
-    sample = Sample(facts.sample.x - origin, facts.sample.weight)
-    start_floor = Floor(facts.least if plan.clip else None, floor.added)
-    ground = Ground(facts, sample, origin, unit, Likelihood(start_floor), start_floor)
+    ground = ground_of(facts, rows, plan)
+    rule = Likelihood(Floor(facts.least.to(rows.home) if plan.clip else None, ground.floor.added))
     model = plan.starts(ground).to(rows.home)
-    rule = Likelihood(floor)
     outcome, interrupted = run(model, rows, rule, plan) if plan.passes else untouched(model, rows, rule)
-    failed = outcome.turn.bound.isnan()
-    if not plan.clip and bool(failed.any()):
-        raise ValueError(ILL_DEFINED)
-    if bool(failed.all()):
-        raise ValueError(OVERFLOW.format(dtype=str(rows.dtype).removeprefix("torch.")))
+    refuse_failed(outcome.turn.bound, rows, plan)
     tests = soundness(outcome.turn.model, outcome.turn.moments.n, facts)
-    best = choose(outcome, tests if plan.clip else None)
+    best = choose(outcome, tests if plan.clip else None, rows.dtype)
     last = outcome.turn.take(slice(best, best + 1))
     if plan.last_step and plan.passes:
         last = turn(last.next(), rows, rule, last.fast)
-        if bool(last.bound.isnan().any()):
-            raise ValueError(ILL_DEFINED)
-    starts = [
-        {"loglik": float(b), "n_iter": int(p), "status": status(bool(ok), bool(s))}
-        for b, p, s, ok in zip(outcome.turn.bound, outcome.passes, outcome.still, tests.sound, strict=True)
-    ]
+        refuse_failed(last.bound, rows, plan)
     mixture, n = last.model.to("cpu"), last.moments.n.to("cpu")
     if plan.ordered:
         order = by_weight(mixture)
         mixture, n = mixture.pick(order), n[:, order]
-    tests = soundness(mixture, n, facts)
+    final = soundness(mixture, n, facts)
     trace = outcome.bounds[:, best]
     return Fit(
-        mixture=mixture.shifted(origin),
+        mixture=mixture.shifted(ground.origin),
         loglik=float(last.bound[0]),
         n=n[0],
         passes=int(outcome.passes[best]),
         still=bool(outcome.still[best]),
         bounds=trace[~trace.isnan()],
-        starts=starts,
+        starts=describe_starts(outcome, tests),
         facts=facts,
-        tests=tests,
-        findings=data_findings(mixture, facts, names) + component_findings(tests, n, facts, names),
+        tests=final,
+        findings=data_findings(mixture, facts, names) + component_findings(final, n, facts, names),
         interrupted=interrupted,
     )
+
+
+def ground_of(facts: Survey, rows: Rows, plan: Plan) -> Ground:
+    """What starts stand on, relative to the origin of the rows, on the CPU."""
+    origin = rows.origin.to(torch.float64)
+    floor = Floor(facts.least if plan.clip else None, plan.added or 0.0)
+    unit = plan.structure.unit(1, plan.components, len(origin))
+    sample = Sample(facts.sample.x - origin, facts.sample.weight)
+    return Ground(facts, sample, origin, unit, Likelihood(floor), floor)
+
+
+def refuse_failed(bound: Tensor, rows: Rows, plan: Plan) -> None:
+    """Raise ValueError where nothing was fitted: every restart failed, or one did and nothing may mend it."""
+    failed = bound.isnan()
+    if not plan.clip and bool(failed.any()):
+        raise ValueError(ILL_DEFINED)
+    if bool(failed.all()):
+        raise ValueError(OVERFLOW.format(dtype=str(rows.dtype).removeprefix("torch.")))
+
+
+def describe_starts(outcome: Outcome, tests: Soundness) -> list[dict[str, Any]]:
+    """What each restart reached and how it ended."""
+    each = zip(outcome.turn.bound, outcome.passes, outcome.still, tests.sound, strict=True)
+    return [
+        {"loglik": float(bound), "n_iter": int(passes), "status": status(bool(sound), bool(still))}
+        for bound, passes, still, sound in each
+    ]
 
 
 def run(model: Mixture, rows: Rows, rule: Rule, plan: Plan) -> Run:
@@ -217,12 +231,17 @@ def as_they_are(now: Turn, passes: int) -> Outcome:
     return Outcome(now, torch.full((restarts,), passes), torch.zeros(restarts, dtype=torch.bool), bounds)
 
 
-def choose(outcome: Outcome, tests: Soundness | None) -> int:
-    """The restart with the highest bound, among the sound ones if there are any; the first of equal ones."""
+def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int:
+    """The restart with the highest bound, among the sound ones if there are any.
+
+    Restarts within rounding of the best have found the same optimum: the first of them is taken.
+    """
     bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
     if tests is not None and bool(tests.sound.any()):
         bound = torch.where(tests.sound, bound, -torch.inf)
-    return int(bound.argmax())
+    best = bound.max()
+    weight = outcome.turn.moments.n.sum(1).max().cpu()
+    return int((bound >= best - rounding_noise(best, weight, dtype)).nonzero()[0])
 
 
 def by_weight(mixture: Mixture) -> Tensor:

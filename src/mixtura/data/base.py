@@ -1,4 +1,4 @@
-"""Sources: where rows come from. Storage only, no device, centring or mathematics."""
+"""Sources: where rows come from; storage only, no device, centring or mathematics."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
