@@ -115,11 +115,12 @@ def _fit(asked: argparse.Namespace) -> None:
     if asked.cofactor is not None and asked.transform is None:
         raise Usage("--cofactor belongs to --transform asinh, which is not given: add it or leave --cofactor out")
     from mixtura.apps import fit, summary
+    from mixtura.apps.job import Job
     from mixtura.covariance import STRUCTURES
 
     if asked.covariance not in STRUCTURES:
         raise Usage(f"--covariance {asked.covariance!r} is not a structure: use one of {', '.join(STRUCTURES)}")
-    job = fit.Job(
+    job = Job(
         data=asked.data,
         components=asked.components,
         covariance=asked.covariance,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixtura.apps import fit, plot, summary
+from mixtura.apps.job import Done, Job
 from mixtura.apps.together import Together
 
 TABLE = Path("examples") / "data" / "bacteria.csv"
@@ -80,7 +81,7 @@ def find_table() -> Path | None:
 def bacteria(table: Path, output: Path) -> Iterator[str]:
     """Fluorescent bacteria: clusters in three channels, beside the strain of the well that each event came from."""
     notes: list[str] = []
-    job = fit.Job(table, 4, columns=CHANNELS, id="event", cofactor=COFACTOR, output=output / "bacteria", seed=0)
+    job = Job(table, 4, columns=CHANNELS, id="event", cofactor=COFACTOR, output=output / "bacteria", seed=0)
     done = fit.run(job, notes.append)
     with table.open(newline="", encoding="utf-8") as stream:
         strains = np.array([row["strain"] for row in csv.DictReader(stream)])
@@ -95,7 +96,7 @@ def bacteria(table: Path, output: Path) -> Iterator[str]:
     yield CREDIT
 
 
-def draw(done: fit.Done, strains: np.ndarray) -> Any:
+def draw(done: Done, strains: np.ndarray) -> Any:
     """The figure: before and after, in the two pairs of channels that tell the components apart."""
     x = done.table.array()
     names = [f"asinh({channel} / {COFACTOR:g})" for channel in CHANNELS]

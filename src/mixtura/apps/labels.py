@@ -70,9 +70,13 @@ def _csv(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
             if not begun:
                 out.writerow(chunk)
                 begun = True
-            out.writerows(zip(*(column.tolist() for column in chunk.values()), strict=True))
+            out.writerows(zip(*map(_cells, chunk.values()), strict=True))
 
         yield append
+
+
+def _cells(column: Any) -> list[Any]:
+    return list(column.tolist() if isinstance(column, np.ndarray) else column.to_pylist())
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def scatter(
     names: Sequence[str] | None = None,
     called: Sequence[str] | None = None,
     title: str | None = None,
-    size: float = 30.0,
+    size: float | int = 30,
     most: int = MOST,
     seed: int = 0,
     legend: bool = True,
@@ -170,7 +170,9 @@ def _groups(labels: np.ndarray, called: Sequence[str] | None) -> Iterator[tuple[
         yield name, component, labels == kind
 
 
-def _points(ax: Any, xy: np.ndarray, labels: np.ndarray | None, size: float, called: Sequence[str] | None) -> None:
+def _points(
+    ax: Any, xy: np.ndarray, labels: np.ndarray | None, size: float | int, called: Sequence[str] | None
+) -> None:
     style = {"s": size, "alpha": 0.75, "edgecolors": "white", "linewidths": 0.3 if size >= 10 else 0.0}
     if labels is None:
         ax.scatter(xy[:, 0], xy[:, 1], color="#555555", **style)

@@ -1,19 +1,17 @@
 """Summary: a fit as plain numbers and words, for ``summary.json`` and for the terminal."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import sklearn
 import torch
 
 from mixtura import __version__
+from mixtura.apps.job import Job
 from mixtura.data.table import Table
 from mixtura.fitted import place
 from mixtura.inputs import Kind
-
-if TYPE_CHECKING:
-    from mixtura.apps.fit import Job
 
 FORMAT = 1
 """Version of the layout of ``summary.json``; raised when a key changes its meaning or goes."""
@@ -22,7 +20,7 @@ SHOWN = 8
 """Most columns in the table on the terminal."""
 
 
-def summary(model: Any, table: Table, job: "Job", *, counts: list[int], log_best: float) -> dict[str, Any]:
+def summary(model: Any, table: Table, job: Job, *, counts: list[int], log_best: float) -> dict[str, Any]:
     """What a fit found and how it was made, in types that JSON knows; numbers that are not finite become None.
 
     Args:

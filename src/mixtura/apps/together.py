@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 
 class Together:
@@ -35,7 +34,7 @@ class Together:
         self._names: list[str] = []
         self._dropped: list[str] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Together":
         base = self.directory
         while not base.exists() and base != base.parent:
             base = base.parent

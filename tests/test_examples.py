@@ -1,0 +1,87 @@
+"""The examples run, draw what they promise, and ship data with their source and licence."""
+
+import csv
+import runpy
+import sys
+from collections import Counter
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from mixtura.apps import cli, demo
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_tutorial(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    space = runpy.run_path(str(ROOT / "examples" / "tutorial.py"))
+    np.testing.assert_array_equal(space["X"], demo.three_clusters())
+    assert "converged" in capsys.readouterr().out
+    assert matplotlib.image.imread(tmp_path / "tutorial.png").shape[0] > 400
+    program = (ROOT / "examples" / "tutorial.py").read_text().splitlines()
+    assert len(program) < 35
+
+
+def test_tutorial_finds_its_clusters(tmp_path):
+    lines = list(demo.tutorial(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["tutorial.png"]
+    assert any("status converged" in line for line in lines)
+    means = sorted(tuple(float(v) for v in line.split("(")[1].rstrip(")").split(",")) for line in lines[2:5])
+    np.testing.assert_allclose(means, [(0, 0), (5, 0), (5, 5)], atol=0.3)
+
+
+def test_the_clusters_are_those_of_the_global_seed():
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        np.random.seed(42)  # noqa: NPY002
+        drawn = [np.random.multivariate_normal(m, np.eye(2), 100) for m in ((0, 0), (5, 5), (5, 0))]  # noqa: NPY002
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    np.testing.assert_array_equal(demo.three_clusters(), np.concatenate(drawn))
+
+
+def test_demo(tmp_path, capsys):
+    assert cli.main(["demo", "--output", str(tmp_path / "demo")]) == 0
+    said = capsys.readouterr().out
+    written = sorted(p.relative_to(tmp_path / "demo").as_posix() for p in (tmp_path / "demo").rglob("*") if p.is_file())
+    assert written == ["bacteria.png", "bacteria/labels.parquet", "bacteria/summary.json", "tutorial.png"]
+    assert demo.CREDIT in said
+    assert "mixes all strains" in said
+    assert "(97%)" in said
+    for name in ("bacteria.png", "tutorial.png"):
+        assert str(tmp_path / "demo" / name) in said
+
+
+def test_demo_without_the_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "find_table", lambda: None)
+    assert cli.main(["demo", "-o", str(tmp_path)]) == 0
+    assert "comes with the repository" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["tutorial.png"]
+
+
+def test_demo_without_matplotlib(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main(["demo", "-o", str(tmp_path / "demo")]) == 1
+    assert 'pip install "mixtura[plot]"' in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
+def test_the_table_is_what_its_page_says():
+    with (ROOT / demo.TABLE).open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert Counter(row["strain"] for row in rows) == {"CFP": 1500, "RFP": 1500, "YFP": 1500}
+    assert len({row["event"] for row in rows}) == 4500
+    assert (ROOT / demo.TABLE).stat().st_size < 300_000
+    page = (ROOT / demo.TABLE).with_name("LICENSES.md").read_text(encoding="utf-8")
+    for column in rows[0]:
+        assert f"`{column}`" in page
+    assert "MIT License" in page
+    assert "Copyright (c) 2013-2015 Eugene Yurtsev and Jonathan Friedman" in page
+
+
+@pytest.mark.parametrize("name", ["tutorial.png"])
+def test_pictures_are_small(name):
+    assert (ROOT / "docs" / "pictures" / name).stat().st_size < 150_000
