@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float64
-from sklearn.cluster import KMeans, kmeans_plusplus
 from torch import Tensor
 
 from mixtura.covariance.base import Covariance, Floor
@@ -60,6 +59,8 @@ def sklearn_start(
 
 
 def _responsibilities(x: np.ndarray, weight: Any, components: int, init_params: str, random_state: Any) -> np.ndarray:
+    from sklearn.cluster import KMeans, kmeans_plusplus  # takes as long to import as everything of ours
+
     rows = len(x)
     weights = None if weight is None else weight.numpy()
     if init_params == "random":
