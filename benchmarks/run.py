@@ -170,12 +170,28 @@ def imports(pairs: int) -> dict[str, object]:
     return {"seconds_beyond_torch_and_sklearn": found, "wanted": 0.2}
 
 
+def into_readme(table: list[dict[str, object]]) -> None:
+    """Put the table of passes between the README's markers."""
+    lines = ["| rows × features, K | mixtura | scikit-learn | ratio, quartiles |", "|---|---|---|---|"]
+    for row in table:
+        low, middle, high = row["ratio_quartiles"]  # type: ignore[misc]
+        lines.append(
+            f"| {str(row['workload']).replace('x', ' × ').replace(' K', ', K')} | {row['mixtura_ms']:.1f} ms "
+            f"| {row['sklearn_ms']:.0f} ms | {low:.1f} – **{middle:.1f}** – {high:.1f} |"
+        )
+    readme = Path(__file__).parents[1] / "README.md"
+    before, rest = readme.read_text().split("<!-- passes -->")
+    after = rest.split("<!-- /passes -->")[1]
+    readme.write_text(f"{before}<!-- passes -->\n" + "\n".join(lines) + f"\n<!-- /passes -->{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", default=["passes", "memory", "import"])
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--dtype", default="float64")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--readme", action="store_true", help="put the table of passes into README.md")
     asked = parser.parse_args()
     if asked.what == ["peak"]:
         print(peak(asked.dtype))
@@ -201,6 +217,8 @@ def main() -> None:
         ):
             if name in asked.what:
                 found[name] = run()
+    if asked.readme and "passes" in found:
+        into_readme(found["passes"])  # type: ignore[arg-type]
     RESULTS.mkdir(exist_ok=True)
     for name in asked.what:
         kept = {key: value for key, value in found.items() if key not in {"passes", "memory", "import"} - {name}}
