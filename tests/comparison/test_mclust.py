@@ -69,7 +69,11 @@ def test_one_step(code: str, rule: str) -> None:
     x, want = load("iris"), numbers("mclust_mstep")[rule][code]
     mixture = m_step(x, responsibilities(rule), CODES[code])
     dense = mixture.covariance.dense()[0].expand(3, 4, 4)
-    for got, stored in [(mixture.log_weight[0].exp(), want["pro"]), (mixture.mean[0], want["mean"]), (dense, want["sigma"])]:
+    for got, stored in [
+        (mixture.log_weight[0].exp(), want["pro"]),
+        (mixture.mean[0], want["mean"]),
+        (dense, want["sigma"]),
+    ]:
         stored = np.asarray(stored)
         np.testing.assert_allclose(got.numpy(), stored, rtol=0, atol=EXACT * np.abs(stored).max())
     model = estimator(mixture, CODES[code])

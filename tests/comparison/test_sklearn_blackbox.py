@@ -100,40 +100,22 @@ def global_random_seed():
 COVARIANCE_TYPE = ["full", "tied", "diag", "spherical"]
 
 
-def generate_data(
-    n_samples, n_features, weights, means, precisions, covariance_type, dtype=np.float64
-):
+def generate_data(n_samples, n_features, weights, means, precisions, covariance_type, dtype=np.float64):
     rng = np.random.RandomState(0)
 
     X = []
     if covariance_type == "spherical":
         for _, (w, m, c) in enumerate(zip(weights, means, precisions["spherical"])):
-            X.append(
-                rng.multivariate_normal(
-                    m, c * np.eye(n_features), int(np.round(w * n_samples))
-                ).astype(dtype)
-            )
+            X.append(rng.multivariate_normal(m, c * np.eye(n_features), int(np.round(w * n_samples))).astype(dtype))
     if covariance_type == "diag":
         for _, (w, m, c) in enumerate(zip(weights, means, precisions["diag"])):
-            X.append(
-                rng.multivariate_normal(
-                    m, np.diag(c), int(np.round(w * n_samples))
-                ).astype(dtype)
-            )
+            X.append(rng.multivariate_normal(m, np.diag(c), int(np.round(w * n_samples))).astype(dtype))
     if covariance_type == "tied":
         for _, (w, m) in enumerate(zip(weights, means)):
-            X.append(
-                rng.multivariate_normal(
-                    m, precisions["tied"], int(np.round(w * n_samples))
-                ).astype(dtype)
-            )
+            X.append(rng.multivariate_normal(m, precisions["tied"], int(np.round(w * n_samples))).astype(dtype))
     if covariance_type == "full":
         for _, (w, m, c) in enumerate(zip(weights, means, precisions["full"])):
-            X.append(
-                rng.multivariate_normal(m, c, int(np.round(w * n_samples))).astype(
-                    dtype
-                )
-            )
+            X.append(rng.multivariate_normal(m, c, int(np.round(w * n_samples))).astype(dtype))
 
     X = np.vstack(X)
     return X
@@ -161,19 +143,14 @@ class RandomData:
             "diag": (0.5 + rng.rand(n_components, n_features).astype(dtype)) ** 2,
             "tied": make_spd_matrix(n_features, random_state=rng).astype(dtype),
             "full": np.array(
-                [
-                    make_spd_matrix(n_features, random_state=rng).astype(dtype) * 0.5
-                    for _ in range(n_components)
-                ]
+                [make_spd_matrix(n_features, random_state=rng).astype(dtype) * 0.5 for _ in range(n_components)]
             ),
         }
         self.precisions = {
             "spherical": 1.0 / self.covariances["spherical"],
             "diag": 1.0 / self.covariances["diag"],
             "tied": linalg.inv(self.covariances["tied"]),
-            "full": np.array(
-                [linalg.inv(covariance) for covariance in self.covariances["full"]]
-            ),
+            "full": np.array([linalg.inv(covariance) for covariance in self.covariances["full"]]),
         }
 
         self.X = dict(
@@ -193,12 +170,7 @@ class RandomData:
                 ],
             )
         )
-        self.Y = np.hstack(
-            [
-                np.full(int(np.round(w * n_samples)), k, dtype=int)
-                for k, w in enumerate(self.weights)
-            ]
-        )
+        self.Y = np.hstack([np.full(int(np.round(w * n_samples)), k, dtype=int) for k, w in enumerate(self.weights)])
 
 
 def test_gaussian_mixture_attributes():
@@ -241,8 +213,7 @@ def test_check_weights():
     weights_bad_shape = rng.rand(n_components, 1)
     g.weights_init = weights_bad_shape
     msg = re.escape(
-        "The parameter 'weights' should have the shape of "
-        f"({n_components},), but got {weights_bad_shape.shape}"
+        f"The parameter 'weights' should have the shape of ({n_components},), but got {weights_bad_shape.shape}"
     )
     with pytest.raises(ValueError, match=msg):
         g.fit(X)
@@ -263,8 +234,7 @@ def test_check_weights():
     weights_bad_norm = weights_bad_norm / (weights_bad_norm.sum() + 1)
     g.weights_init = weights_bad_norm
     msg = re.escape(
-        "The parameter 'weights' should be normalized, "
-        f"but got sum(weights) = {np.sum(weights_bad_norm):.5f}"
+        f"The parameter 'weights' should be normalized, but got sum(weights) = {np.sum(weights_bad_norm):.5f}"
     )
     with pytest.raises(ValueError, match=msg):
         g.fit(X)
@@ -334,9 +304,7 @@ def test_check_precisions():
 
     for covar_type in COVARIANCE_TYPE:
         X = RandomData(rng).X[covar_type]
-        g = GaussianMixture(
-            n_components=n_components, covariance_type=covar_type, random_state=rng
-        )
+        g = GaussianMixture(n_components=n_components, covariance_type=covar_type, random_state=rng)
 
         # Check precisions with bad shapes
         g.precisions_init = precisions_bad_shape[covar_type]
@@ -481,15 +449,11 @@ def test_gaussian_mixture_fit(global_dtype):
         g.fit(X)
 
         # needs more data to pass the test with rtol=1e-7
-        assert_allclose(
-            np.sort(g.weights_), np.sort(rand_data.weights), rtol=0.1, atol=1e-2
-        )
+        assert_allclose(np.sort(g.weights_), np.sort(rand_data.weights), rtol=0.1, atol=1e-2)
 
         arg_idx1 = g.means_[:, 0].argsort()
         arg_idx2 = rand_data.means[:, 0].argsort()
-        assert_allclose(
-            g.means_[arg_idx1], rand_data.means[arg_idx2], rtol=0.1, atol=1e-2
-        )
+        assert_allclose(g.means_[arg_idx1], rand_data.means[arg_idx2], rtol=0.1, atol=1e-2)
 
         if covar_type == "full":
             prec_pred = g.precisions_
@@ -499,9 +463,7 @@ def test_gaussian_mixture_fit(global_dtype):
             prec_test = np.array([rand_data.precisions["tied"]] * n_components)
         elif covar_type == "spherical":
             prec_pred = np.array([np.eye(n_features) * c for c in g.precisions_])
-            prec_test = np.array(
-                [np.eye(n_features) * c for c in rand_data.precisions["spherical"]]
-            )
+            prec_test = np.array([np.eye(n_features) * c for c in rand_data.precisions["spherical"]])
         elif covar_type == "diag":
             prec_pred = np.array([np.diag(d) for d in g.precisions_])
             prec_test = np.array([np.diag(d) for d in rand_data.precisions["diag"]])
@@ -579,13 +541,7 @@ def test_multiple_init():
     n_samples, n_features, n_components = 50, 5, 2
     X = rng.randn(n_samples, n_features)
     for cv_type in COVARIANCE_TYPE:
-        train1 = (
-            GaussianMixture(
-                n_components=n_components, covariance_type=cv_type, random_state=0
-            )
-            .fit(X)
-            .score(X)
-        )
+        train1 = GaussianMixture(n_components=n_components, covariance_type=cv_type, random_state=0).fit(X).score(X)
         train2 = (
             GaussianMixture(
                 n_components=n_components,
@@ -606,9 +562,7 @@ def test_gaussian_mixture_n_parameters():
     X = rng.randn(n_samples, n_features)
     n_params = {"spherical": 13, "diag": 21, "tied": 26, "full": 41}
     for cv_type in COVARIANCE_TYPE:
-        g = GaussianMixture(
-            n_components=n_components, covariance_type=cv_type, random_state=rng
-        ).fit(X)
+        g = GaussianMixture(n_components=n_components, covariance_type=cv_type, random_state=rng).fit(X)
         assert g.n_parameters_ == n_params[cv_type]
 
 
@@ -618,13 +572,7 @@ def test_bic_1d_1component():
     rng = np.random.RandomState(0)
     n_samples, n_dim, n_components = 100, 1, 1
     X = rng.randn(n_samples, n_dim)
-    bic_full = (
-        GaussianMixture(
-            n_components=n_components, covariance_type="full", random_state=rng
-        )
-        .fit(X)
-        .bic(X)
-    )
+    bic_full = GaussianMixture(n_components=n_components, covariance_type="full", random_state=rng).fit(X).bic(X)
     for covariance_type in ["tied", "diag", "spherical"]:
         bic = (
             GaussianMixture(
@@ -644,9 +592,7 @@ def test_gaussian_mixture_aic_bic():
     n_samples, n_features, n_components = 50, 3, 2
     X = rng.randn(n_samples, n_features)
     # standard gaussian entropy
-    sgh = 0.5 * (
-        fast_logdet(np.cov(X.T, bias=1)) + n_features * (1 + np.log(2 * np.pi))
-    )
+    sgh = 0.5 * (fast_logdet(np.cov(X.T, bias=1)) + n_features * (1 + np.log(2 * np.pi)))
     for cv_type in COVARIANCE_TYPE:
         g = GaussianMixture(
             n_components=n_components,
@@ -900,9 +846,7 @@ def test_regularisation():
     rng = np.random.RandomState(0)
     n_samples, n_features = 10, 5
 
-    X = np.vstack(
-        (np.ones((n_samples // 2, n_features)), np.zeros((n_samples // 2, n_features)))
-    )
+    X = np.vstack((np.ones((n_samples // 2, n_features)), np.zeros((n_samples // 2, n_features))))
 
     for covar_type in COVARIANCE_TYPE:
         gmm = GaussianMixture(
@@ -959,9 +903,7 @@ def test_sample():
     for covar_type in COVARIANCE_TYPE:
         X = rand_data.X[covar_type]
 
-        gmm = GaussianMixture(
-            n_components=n_components, covariance_type=covar_type, random_state=rng
-        )
+        gmm = GaussianMixture(n_components=n_components, covariance_type=covar_type, random_state=rng)
         # To sample we need that GaussianMixture is fitted
         msg = "This GaussianMixture instance is not fitted"
         with pytest.raises(NotFittedError, match=msg):
@@ -978,17 +920,11 @@ def test_sample():
 
         for k in range(n_components):
             if covar_type == "full":
-                assert_array_almost_equal(
-                    gmm.covariances_[k], np.cov(X_s[y_s == k].T), decimal=1
-                )
+                assert_array_almost_equal(gmm.covariances_[k], np.cov(X_s[y_s == k].T), decimal=1)
             elif covar_type == "tied":
-                assert_array_almost_equal(
-                    gmm.covariances_, np.cov(X_s[y_s == k].T), decimal=1
-                )
+                assert_array_almost_equal(gmm.covariances_, np.cov(X_s[y_s == k].T), decimal=1)
             elif covar_type == "diag":
-                assert_array_almost_equal(
-                    gmm.covariances_[k], np.diag(np.cov(X_s[y_s == k].T)), decimal=1
-                )
+                assert_array_almost_equal(gmm.covariances_[k], np.diag(np.cov(X_s[y_s == k].T)), decimal=1)
             else:
                 assert_array_almost_equal(
                     gmm.covariances_[k],
@@ -1012,18 +948,12 @@ def test_sample():
 def test_init():
     # We check that by increasing the n_init number we have a better solution
     for random_state in range(15):
-        rand_data = RandomData(
-            np.random.RandomState(random_state), n_samples=50, scale=1
-        )
+        rand_data = RandomData(np.random.RandomState(random_state), n_samples=50, scale=1)
         n_components = rand_data.n_components
         X = rand_data.X["full"]
 
-        gmm1 = GaussianMixture(
-            n_components=n_components, n_init=1, max_iter=1, random_state=random_state
-        ).fit(X)
-        gmm2 = GaussianMixture(
-            n_components=n_components, n_init=10, max_iter=1, random_state=random_state
-        ).fit(X)
+        gmm1 = GaussianMixture(n_components=n_components, n_init=1, max_iter=1, random_state=random_state).fit(X)
+        gmm2 = GaussianMixture(n_components=n_components, n_init=10, max_iter=1, random_state=random_state).fit(X)
 
         # Ten restarts run in one batch, whose products round differently in the last bit.
         assert gmm2.lower_bound_ >= gmm1.lower_bound_ - 1e-12
@@ -1099,9 +1029,7 @@ def test_gaussian_mixture_setting_best_params():
         assert hasattr(gmm, attr)
 
 
-@pytest.mark.parametrize(
-    "init_params", ["random", "random_from_data", "k-means++", "kmeans"]
-)
+@pytest.mark.parametrize("init_params", ["random", "random_from_data", "k-means++", "kmeans"])
 def test_init_means_not_duplicated(init_params, global_random_seed):
     # Check that all initialisations provide not duplicated starting means
     rng = np.random.RandomState(global_random_seed)
@@ -1109,9 +1037,7 @@ def test_init_means_not_duplicated(init_params, global_random_seed):
     n_components = rand_data.n_components
     X = rand_data.X["full"]
 
-    gmm = GaussianMixture(
-        n_components=n_components, init_params=init_params, random_state=rng, max_iter=0
-    )
+    gmm = GaussianMixture(n_components=n_components, init_params=init_params, random_state=rng, max_iter=0)
     gmm.fit(X)
 
     means = gmm.means_
@@ -1119,9 +1045,7 @@ def test_init_means_not_duplicated(init_params, global_random_seed):
         assert not np.allclose(i_mean, j_mean)
 
 
-@pytest.mark.parametrize(
-    "init_params", ["random", "random_from_data", "k-means++", "kmeans"]
-)
+@pytest.mark.parametrize("init_params", ["random", "random_from_data", "k-means++", "kmeans"])
 def test_means_for_all_inits(init_params, global_random_seed, global_dtype):
     # Check fitted means properties for all initializations
     rng = np.random.RandomState(global_random_seed)
@@ -1129,9 +1053,7 @@ def test_means_for_all_inits(init_params, global_random_seed, global_dtype):
     n_components = rand_data.n_components
     X = rand_data.X["full"]
 
-    gmm = GaussianMixture(
-        n_components=n_components, init_params=init_params, random_state=rng
-    )
+    gmm = GaussianMixture(n_components=n_components, init_params=init_params, random_state=rng)
     gmm.fit(X)
 
     assert gmm.means_.shape == (n_components, X.shape[1])
@@ -1191,11 +1113,7 @@ def test_gaussian_mixture_precisions_init_diag(global_dtype):
     # - run KMeans to have an initial guess
     # - estimate the covariance
     # - compute the precision matrix from the estimated covariance
-    label = (
-        KMeans(n_clusters=n_components, n_init=1, random_state=random_state)
-        .fit(X)
-        .labels_
-    )
+    label = KMeans(n_clusters=n_components, n_init=1, random_state=random_state).fit(X).labels_
     covariance = np.array([X[label == k].var(axis=0) + reg_covar for k in range(n_components)])
     precisions_init = 1 / covariance
 
@@ -1221,9 +1139,7 @@ def test_gaussian_mixture_precisions_init_diag(global_dtype):
     assert gm_without_init.precisions_cholesky_.dtype == global_dtype
 
     assert gm_without_init.n_iter_ == gm_with_init.n_iter_
-    assert_allclose(
-        gm_with_init.precisions_cholesky_, gm_without_init.precisions_cholesky_
-    )
+    assert_allclose(gm_with_init.precisions_cholesky_, gm_without_init.precisions_cholesky_)
 
 
 def test_gaussian_mixture_single_component_stable():

@@ -24,8 +24,8 @@ ATTRIBUTES = [
     "lower_bounds_",
 ]
 
-# Both run the same iteration in float64, in another order of additions. What remains is rounding (about 1e-14) magnified
-# by the slowest direction of EM over up to 100 iterations.
+# Both run the same iteration in float64, in another order of additions. What remains is rounding (about 1e-14)
+# magnified by the slowest direction of EM over up to 100 iterations.
 CLOSE = 1e-6
 
 
