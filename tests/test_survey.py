@@ -141,7 +141,7 @@ def test_a_reservoir_is_exact_to_its_brim():
     reservoir = Reservoir(1, 0)
     for start in range(0, SAMPLE, 1000):
         x = torch.arange(start, start + 1000).double()[:, None]
-        reservoir.add(x, torch.full((1000,), 2.0).double(), start)
+        reservoir.add(x, torch.full((1000,), 2.0).double())
     assert not reservoir.partial
     assert torch.equal(reservoir.sample().weight, torch.full((SAMPLE,), 2.0).double())
 
@@ -216,6 +216,8 @@ RNG = np.random.default_rng(9)
         (np.full(400, 3.0), 0.0),
         (np.append(RNG.integers(0, 10, size=400), 0.5 + 1 / 7), 0.0),
         (np.append(RNG.integers(0, 10, size=400), 1e9), 0.0),
+        (np.append(RNG.normal(size=400), 1e12), 0.0),
+        (1e8 + RNG.normal(size=400), 0.0),
     ],
 )
 def test_grid_step(column, step):
