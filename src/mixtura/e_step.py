@@ -40,19 +40,27 @@ class Count(ABC):
         """The moments about the means of the mixture that was counted."""
 
 
-def share(log_joint: Float[Tensor, "R K N"], weight: Float[Tensor, "N"]) -> Float[Tensor, "R N"]:
-    """Log densities (R, N) of the rows; overwrites ``log_joint`` with weighted responsibilities."""
+def share(log_joint: Float[Tensor, "R K N"], weight: Float[Tensor, "N"] | None) -> Float[Tensor, "R 1"]:
+    """Σ w log p(x) per restart; overwrites ``log_joint`` with weighted responsibilities.
+
+    The sum is made in float64 where the device has it.
+    """
     top = log_joint.amax(1, keepdim=True)
     log_joint.sub_(top).exp_()
     total = log_joint.sum(1, keepdim=True)
+    wide = torch.float32 if top.device.type == "mps" else torch.float64
+    if weight is None:
+        log_joint.div_(total)
+        return top.sum(-1, dtype=wide) + sum_of_logs(total, wide)
     log_joint.mul_(weight / total)
-    return (top + total.log_())[:, 0]
+    return (top + total.log_()).to(wide) @ weight.to(wide)
 
 
-def weigh(log_density: Float[Tensor, "R N"], weight: Float[Tensor, "N"]) -> Float[Tensor, "R 1"]:
-    """Σ w log p(x), added up in float64 where the device has it."""
-    wide = torch.float32 if weight.device.type == "mps" else torch.float64
-    return (log_density.to(wide) @ weight.to(wide))[:, None]
+def sum_of_logs(t: Float[Tensor, "R 1 N"], wide: torch.dtype) -> Tensor:
+    """Σ log t, with one logarithm for eight factors: each is between 1 and the number of components."""
+    eighth = t.shape[-1] // 8
+    product = t[..., : 8 * eighth].reshape(len(t), 1, 8, eighth).prod(2)
+    return product.log_().sum(-1, dtype=wide) + t[..., 8 * eighth :].log().sum(-1, dtype=wide)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +120,7 @@ class Features(Count):
     def __call__(self, chunk: Chunk) -> Raw:
         phi = self.phi(chunk.x)
         r, u = self._log_joint(phi)
-        loglik = weigh(share(r, chunk.weight), chunk.weight)
+        loglik = share(r, chunk.weight)
         extra = self.mixture.family.extra(r, u, self.mixture.shape[2])
         weighted = r if u is None else r * u
         features = (weighted.flatten(0, 1) @ phi.mT).view(*r.shape[:2], -1)
@@ -166,7 +174,7 @@ def whitened_joint(mixture: Mixture, x: Float[Tensor, "D N"]) -> tuple[Tensor, T
 def whitened_moments(mixture: Mixture, chunk: Chunk) -> Moments:
     """The moments of a chunk by the definition."""
     r, z, u = whitened_joint(mixture, chunk.x)
-    loglik = weigh(share(r, chunk.weight), chunk.weight)
+    loglik = share(r, chunk.weight)
     weighted = r if u is None else r * u
     s1, s2 = mixture.covariance.moment(z, weighted)
     extra = mixture.family.extra(r, u, len(chunk.x))

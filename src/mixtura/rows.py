@@ -28,12 +28,12 @@ class Chunk(NamedTuple):
 
     Attributes:
         x: (D, N), working dtype, on the row device, relative to ``Rows.origin``.
-        weight: (N,), working dtype.
+        weight: (N,), working dtype; None where every row counts once.
         start: index of the first row in the source.
     """
 
     x: Float[Tensor, "D N"]
-    weight: Float[Tensor, "N"]
+    weight: Float[Tensor, "N"] | None
     start: int
 
 
@@ -96,7 +96,7 @@ class Rows:
         x = block.x.to(wide) - self.origin.to(block.x.device, wide)
         x = x.to(self.device, self.dtype).T.contiguous()
         if block.weight is None:
-            return Chunk(x, x.new_ones(x.shape[1]), block.start)
+            return Chunk(x, None, block.start)
         weight = block.weight.to(self.device, self.dtype)
         # A row that does not count may hold anything, also what overflows.
         return Chunk(torch.where(weight > 0, x, 0.0), weight, block.start)
@@ -105,7 +105,8 @@ class Rows:
         parts = [self._place(block) for block in self.source.blocks(MOST)]
         if len(parts) == 1:
             return parts[0]
-        return Chunk(torch.cat([p.x for p in parts], 1), torch.cat([p.weight for p in parts]), 0)
+        weights = [p.weight for p in parts if p.weight is not None]
+        return Chunk(torch.cat([p.x for p in parts], 1), torch.cat(weights) if weights else None, 0)
 
     def chunks(self, rows: int = MOST) -> Iterator[Chunk]:
         """All rows in order, at most ``rows`` at a time."""
@@ -115,12 +116,13 @@ class Rows:
         else:
             x, weight, _ = self._resident
             for start in range(0, x.shape[1], rows):
-                yield Chunk(x[:, start : start + rows], weight[start : start + rows], start)
+                part = slice(start, start + rows)
+                yield Chunk(x[:, part], None if weight is None else weight[part], start)
 
     def empty(self) -> Chunk:
         """No rows: counting it is the zero of any count."""
         x = torch.zeros(len(self.origin), 0, dtype=self.dtype, device=self.device)
-        return Chunk(x, x[0], 0)
+        return Chunk(x, None, 0)
 
     def sum(self, count: Callable[[Chunk], T], bytes_per_row: int) -> T:
         """What ``count`` says of each chunk, cast to float64 at home and added up.
@@ -147,7 +149,7 @@ class Rows:
                 x64 = x.to(self.home).to(torch.float64)
                 features = self.scratch.take("total", (size, x.shape[1]), x64)
                 quadratic.write(x64, features)
-                total += features @ weight.to(self.home).to(torch.float64)
+                total += features.sum(1) if weight is None else features @ weight.to(self.home).to(torch.float64)
             self._totals[quadratic] = total
         return self._totals[quadratic]
 

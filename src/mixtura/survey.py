@@ -17,8 +17,8 @@ SAMPLE = 5000
 CLIP = 1e-12
 """Variances below this share of a column's robust scale are raised to it."""
 
-SAME = 1e-9
-"""Values closer than this share of a column's range are one value when its grid is looked for."""
+SAME = 8 * np.finfo(np.float64).eps
+"""Values closer than this share of their size are one value when a column's grid is looked for."""
 
 FINEST = 1e6
 """A column whose range has more steps than this counts as continuous."""
@@ -180,7 +180,7 @@ def grid_step(column: np.ndarray) -> float:
     values = np.unique(column)
     gaps = np.diff(values)
     # The same value reached in two ways, 0.3 and 0.1 · 3, is one value.
-    gaps = gaps[gaps > SAME * (values[-1] - values[0])]
+    gaps = gaps[gaps > SAME * np.maximum(np.abs(values[1:]), np.abs(values[:-1]))]
     if not len(gaps):
         return 0.0
     step = float(gaps.min())
