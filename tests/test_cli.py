@@ -278,10 +278,10 @@ def test_output_that_is_a_file(place, output, capsys):
 
 
 def test_output_that_cannot_be_written(place, monkeypatch, capsys):
-    def refuse(**options):
-        raise PermissionError(13, "Permission denied", "out")
+    def refuse(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr("mixtura.apps.together.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     assert run("fit", "x.npy", "-k", 2, "-o", "out", "--quiet") == 1
     assert "cannot be written (permission denied)" in sentence(capsys)
 
@@ -359,9 +359,9 @@ def test_another_format_replaces_the_earlier_labels(place, capsys):
 @pytest.mark.skipif(sys.platform == "win32", reason="SKIPPED: signals are another thing on Windows")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_nothing(place, number):
-    np.save("big.npy", np.random.default_rng(0).normal(size=(200_000, 8)))
+    np.save("big.npy", np.random.default_rng(0).normal(size=(50_000, 4)))
     program = "import sys; from mixtura.apps import cli; sys.exit(cli.main(sys.argv[1:]))"
-    arguments = ["fit", "big.npy", "-k", "40", "-o", "out"]
+    arguments = ["fit", "big.npy", "-k", "20", "-o", "out"]
     running = subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if list(place.glob(".mixtura-*")):

@@ -105,7 +105,7 @@ def text(told: dict[str, Any]) -> str:
         lines.append(f"means of {more} more columns: see summary.json")
     if told["transform"]:
         lines.append(f"means are of asinh(x / {told['transform']['cofactor']:g})")
-    figures = ", ".join(f"{name} {_short(told[key])}" for name, key in FIGURES)
+    figures = ", ".join(f"{name} {'nan' if told[key] is None else format(told[key], '.2f')}" for name, key in FIGURES)
     lines += ["", f"{figures}, status {told['status']}", *(finding["message"] for finding in told["findings"])]
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
 """Together: a set of output files that appears in its directory complete, or not at all."""
 
+import secrets
 import shutil
-import tempfile
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -40,8 +41,11 @@ class Together:
             base = base.parent
         if not base.is_dir():
             raise ValueError(f"{base} is a file, expected a directory for the results: give another one with --output")
+        self._stage = base / f".mixtura-{secrets.token_hex(8)}"
+        # Before the directory is there, so that it goes even when an interrupt comes before the block has begun.
+        self._clear = weakref.finalize(self, shutil.rmtree, self._stage, ignore_errors=True)
         try:
-            self._stage = Path(tempfile.mkdtemp(prefix=".mixtura-", dir=base))
+            self._stage.mkdir(mode=0o700)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ValueError(f"{base} cannot be written ({reason}): give another directory with --output") from None
@@ -63,7 +67,7 @@ class Together:
             if kind is None:
                 self._put()
         finally:
-            shutil.rmtree(self._stage, ignore_errors=True)
+            self._clear()
 
     def _put(self) -> None:
         made = [d for d in (self.directory, *self.directory.parents) if not d.exists()]

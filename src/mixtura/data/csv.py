@@ -44,7 +44,9 @@ def read_csv(path: Path, columns: list[str] | None, id: str | None) -> Table:  #
             parse_options=parse,
             convert_options=arrow.ConvertOptions(include_columns=asked, decimal_point=_decimal(lines, delimiter)),
         )
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowKeyError) as error:
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowKeyError, OSError) as error:
+        if getattr(error, "errno", None):
+            raise
         raise ValueError(f"{path.name} cannot be read as a table: {_reason(error)}") from None
     if not table.num_rows:
         raise ValueError(f"{path.name} has column names but no rows: check how it was written")
@@ -59,7 +61,9 @@ def _first_lines(path: Path) -> str:
     try:
         with pyarrow.input_stream(str(path), compression="detect") as stream:
             raw = stream.read(SNIFFED)
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        if getattr(error, "errno", None):
+            raise
         raise ValueError(f"{path.name} cannot be decompressed: {_reason(error)}") from None
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4096]:
         raise ValueError(f"{path.name} is not UTF-8 text: save it as CSV with UTF-8 encoding")
