@@ -78,10 +78,10 @@ def name_of(check: Any) -> str:
 
 # The equivalence of weights and repeated rows is asked to 1e-7, on 15 rows in 10 columns.
 #
-# * sklearn_defaults(3): scikit-learn's KMeans draws its starts by row, so that repeating a row and weighting it start it
-#   elsewhere. Its defaults, reproduced, inherit that.
-# * float32, K = 3: a float32 number has no 1e-7, and in so few rows every full component collapses to its floor, where a
-#   log likelihood rounds by hundreds of nats. With K = 1 above the check passes.
+# * sklearn_defaults(3): scikit-learn's KMeans draws its starts by row, so that repeating a row and weighting it start
+#   it elsewhere. Its defaults, reproduced, inherit that.
+# * float32, K = 3: a float32 number has no 1e-7, and in so few rows every full component collapses to its floor, where
+#   a log likelihood rounds by hundreds of nats. With K = 1 above the check passes.
 NOT_EQUIVALENT = "check_sample_weight_equivalence_on_dense_data"
 
 
