@@ -26,7 +26,7 @@ def stream(seed: int, purpose: str, start: int = 0, row: int = 0) -> np.random.G
 
 
 def seed_of(random_state: Any) -> int:
-    """A seed below 2⁶³ from what users pass as ``random_state``.
+    """A seed from what users pass as ``random_state``; a drawn one is below 2³², so that it can be passed again.
 
     Integers stand for themselves, generators (NumPy's two and torch's) give one draw, None gives fresh entropy.
 
@@ -34,15 +34,15 @@ def seed_of(random_state: Any) -> int:
         ValueError: anything else.
     """
     if random_state is None:
-        return secrets.randbits(63)
+        return secrets.randbits(32)
     if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool) and random_state >= 0:
         return int(random_state)
     if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**63))
+        return int(random_state.integers(2**32))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
     if isinstance(random_state, torch.Generator):
-        return int(torch.randint(2**62, (), generator=random_state, device=random_state.device))
+        return int(torch.randint(2**32, (), generator=random_state, device=random_state.device))
     raise ValueError(
         f"random_state={random_state!r} cannot be used to seed a generator; "
         "pass a non-negative integer, a NumPy RandomState or Generator, a torch Generator, or None"

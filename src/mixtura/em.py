@@ -110,8 +110,8 @@ class Still(NamedTuple):
     """Stop when what is left to gain is negligible, by Aitken's extrapolation (Böhning et al. 1994).
 
     With gains g and their ratio a = g_t / g_{t−1}, EM converges linearly and has g a / (1 − a) left to gain. Both
-    this and the last gain must be below ``per_row`` nats a row; two gains in a row within the rounding noise end a fit
-    too.
+    this and the last gain must be below ``per_row`` nats a row. Two passes that together gain no more than the rounding
+    noise end a fit too: rounding may make the bound swing, but not rise.
     """
 
     per_row: float = 1e-7
@@ -120,7 +120,7 @@ class Still(NamedTuple):
         if len(bounds) < 3:
             return torch.zeros_like(bounds[-1], dtype=torch.bool)
         gain, before = bounds[-1] - bounds[-2], bounds[-2] - bounds[-3]
-        quiet = (gain <= noise) & (before <= noise)
+        quiet = gain + before <= noise
         ratio = gain / before
         left = torch.where(ratio < 1, gain * ratio / (1 - ratio), torch.inf).abs()
         return quiet | ((gain.abs() <= self.per_row * weight) & (left <= self.per_row * weight))

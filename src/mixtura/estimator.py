@@ -114,7 +114,7 @@ class GaussianMixture(FittedMixture):
         "init_params": [StrOptions({"auto", *STARTS})],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
-        "precisions_init": ["array-like", None],
+        "precisions_init": ["array-like", Real, None],
         "random_state": ["random_state", np.random.Generator, torch.Generator],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -364,12 +364,11 @@ class GaussianMixture(FittedMixture):
         return make
 
     def _check_same(self) -> None:
-        _, components, _features = self.mixture_.shape
-        same = type(self.mixture_.covariance) is type(structure(self.covariance_type).unit(1, 1, 1))
-        if components != self.n_components or not same:
+        before = (self.mixture_.shape[1], self._structure)
+        if before != (self.n_components, self.covariance_type):
             raise ValueError(
-                f"warm_start=True continues a fit with {components} components, but n_components={self.n_components} "
-                f"and covariance_type={self.covariance_type!r} now: keep both, or set warm_start=False"
+                f"warm_start=True continues a fit with n_components={before[0]} and covariance_type={before[1]!r}, but "
+                f"they are {self.n_components} and {self.covariance_type!r} now: keep both, or set warm_start=False"
             )
 
     def _adopt(self, found: Fit, seed: int) -> None:
@@ -402,7 +401,7 @@ class GaussianMixture(FittedMixture):
 
     def _publish(self, mixture: Mixture) -> None:
         give = self._kind.give
-        self.mixture_ = mixture
+        self.mixture_, self._structure = mixture, self.covariance_type
         self.weights_ = give(mixture.log_weight[0].exp(), frozen=True)
         self.means_ = give(mixture.mean[0], frozen=True)
         self.covariances_ = give(mixture.covariance.publish("covariances"), frozen=True)

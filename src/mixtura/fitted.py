@@ -20,6 +20,7 @@ class FittedMixture(DensityMixin, BaseEstimator):
 
     mixture_: Mixture
     _kind: Kind
+    _structure: str
     device: Any
     random_state: Any
 
