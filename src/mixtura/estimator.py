@@ -30,6 +30,9 @@ from mixtura.watch import printer
 AUTO_STARTS = 8
 """Restarts when neither ``n_init`` nor ``init_params`` is given."""
 
+COLUMNS = ("n_features_in_", "feature_names_in_")
+"""What an estimator remembers of the columns it was fitted on."""
+
 AUTO_PASSES = 2000
 """Most passes of a restart when ``max_iter`` is not given."""
 
@@ -266,21 +269,34 @@ class GaussianMixture(FittedMixture):
 
     def _fit(self, X: Any, sample_weight: Any) -> Checked:
         self._validate_params()
+        columns = {name: getattr(self, name) for name in COLUMNS if hasattr(self, name)}
+        try:
+            checked, found, seed = self._find(X, sample_weight)
+        except BaseException:
+            # What was fitted before stays as it was, its columns included.
+            for name in COLUMNS:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(columns)
+            raise
+        self._kind = checked.kind
+        self._adopt(found, seed)
+        if found.interrupted:
+            raise KeyboardInterrupt
+        return checked
+
+    def _find(self, X: Any, sample_weight: Any) -> tuple[Checked, Fit, int]:
+        """The checked rows, the fit and its seed; nothing but the columns' names is changed."""
         going_on = bool(self.warm_start and hasattr(self, "mixture_"))
-        before = getattr(self, "n_features_in_", None)
         checked = check(self, X, reset=not going_on, least_rows=2)
         rows, features = checked.x.shape
         if rows < self.n_components:
-            if before is None:
-                del self.n_features_in_
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {rows}: "
                 "use fewer components"
             )
         weight = check_weight(sample_weight, rows)
-        kind = structure(self.covariance_type)
         given = check_given(
-            kind.unit(1, self.n_components, features),
+            structure(self.covariance_type).unit(1, self.n_components, features),
             self.n_components,
             features,
             weights=self.weights_init,
@@ -289,14 +305,9 @@ class GaussianMixture(FittedMixture):
             kind="precisions",
             name=self.covariance_type,
         )
-        self._kind = checked.kind
         plan = self._plan(checked, weight, given, going_on)
         names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(features))]
-        found = fit(Array(checked.x, weight), plan, names)
-        self._adopt(found, plan.seed)
-        if found.interrupted:
-            raise KeyboardInterrupt
-        return checked
+        return checked, fit(Array(checked.x, weight), plan, names), plan.seed
 
     def _plan(self, checked: Checked, weight: Any, given: Given, going_on: bool) -> Plan:
         theirs = self.reproduce == "sklearn"

@@ -24,6 +24,9 @@ class FittedMixture(DensityMixin, BaseEstimator):
     device: Any
     random_state: Any
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "mixture_")
+
     def _scores(self, X: Any) -> tuple[Scores, Checked]:
         check_is_fitted(self)
         checked = check(self, X, reset=False)
