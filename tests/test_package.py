@@ -21,7 +21,10 @@ def test_wheel_and_sdist_hold_the_package_and_no_gpl_data(tmp_path: Path) -> Non
     (wheel,) = tmp_path.glob("*.whl")
     (sdist,) = tmp_path.glob("*.tar.gz")
     assert wheel.name == f"mixtura-{mixtura.__version__}-py3-none-any.whl"
-    in_wheel, in_sdist = zipfile.ZipFile(wheel).namelist(), tarfile.open(sdist).getnames()
+    with zipfile.ZipFile(wheel) as opened:
+        in_wheel = opened.namelist()
+    with tarfile.open(sdist) as unpacked:
+        in_sdist = unpacked.getnames()
     assert {"mixtura/estimator.py", "mixtura/py.typed", "mixtura/covariance/full.py"} <= set(in_wheel)
     for name in [*in_wheel, *in_sdist]:
         assert not any(word in name.lower() for word in GPL_DATA), name

@@ -348,7 +348,7 @@ class GaussianMixture(FittedMixture):
                 "init_params='random' starts every component at nearly the same place and often stays there; "
                 "use 'auto' or 'kmeans'",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         auto = self.init_params == "auto"
         restarts = (AUTO_STARTS if auto else 1) if self.n_init == "auto" else int(self.n_init)

@@ -89,7 +89,14 @@ def test_fit_predict(covariance_type: str) -> None:
 @pytest.mark.parametrize("covariance_type", FOUR)
 def test_n_init(covariance_type: str, init_params: str) -> None:
     params = {"n_components": 4, "covariance_type": covariance_type, "init_params": init_params, "random_state": 3}
-    assert_same_fit(*both(load("iris"), n_init=3, **params))
+    ours, theirs = both(load("iris"), n_init=3, **params)
+    # Restarts that reach the same optimum differ in the last bit, which decides whose order of components is kept.
+    assert abs(ours.lower_bound_ - theirs.lower_bound_) <= CLOSE
+    mine, yours = np.lexsort(ours.means_.T.round(6)), np.lexsort(theirs.means_.T.round(6))
+    for name in ("weights_", "means_", *(() if covariance_type == "tied" else ("covariances_", "precisions_"))):
+        assert apart(getattr(ours, name)[mine], getattr(theirs, name)[yours]) <= CLOSE, name
+    if covariance_type == "tied":
+        assert apart(ours.covariances_, theirs.covariances_) <= CLOSE
 
 
 @pytest.mark.parametrize("max_iter", [0, 1, 2, 7])
