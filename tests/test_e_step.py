@@ -25,7 +25,7 @@ def test_share_is_the_softmax_and_the_log_density(dtype):
     joint = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).to(dtype) * 4
     weight = torch.tensor([1.0, 2.0, 0.0, 0.5, 1.0]).to(dtype)
     r = joint.clone()
-    loglik = share(r, weight)
+    loglik = share(r, weight, Scratch())
     torch.testing.assert_close(loglik, (joint.logsumexp(1) @ weight)[:, None].double(), check_dtype=False)
     torch.testing.assert_close(r, joint.softmax(1) * weight)
 
@@ -35,23 +35,25 @@ def test_rows_without_weights_are_added_up_with_fewer_logarithms(rows, dtype):
     # 50,000 components are the most whose product of eight sums stays within float32.
     joint = torch.randn(2, 50 if rows < 1000 else 3, rows, generator=torch.Generator().manual_seed(1)).to(dtype) * 4
     with_ones, without = joint.clone(), joint.clone()
-    expected = share(with_ones, torch.ones(rows).to(dtype))
-    torch.testing.assert_close(share(without, None), expected, rtol=1e-12 if dtype == torch.float64 else 1e-5, atol=0)
+    expected = share(with_ones, torch.ones(rows).to(dtype), Scratch())
+    torch.testing.assert_close(
+        share(without, None, Scratch()), expected, rtol=1e-12 if dtype == torch.float64 else 1e-5, atol=0
+    )
     torch.testing.assert_close(without, with_ones)
 
 
 def test_the_product_of_eight_sums_stays_finite(dtype):
     joint = torch.zeros(1, 50_000, 16).to(dtype)
-    assert float(share(joint, None)[0, 0]) == pytest.approx(16 * np.log(50_000), rel=1e-6)
+    assert float(share(joint, None, Scratch())[0, 0]) == pytest.approx(16 * np.log(50_000), rel=1e-6)
 
 
 def test_rows_far_from_every_component_share_in_full(dtype):
     joint = torch.tensor([[[-1e5, -3e30], [-1e5 - 1, -2e30], [-2e5, -4e30]]]).to(dtype)
     r = joint.clone()
-    loglik = share(r, torch.tensor([0.0, 1.0]).to(dtype))
+    loglik = share(r, torch.tensor([0.0, 1.0]).to(dtype), Scratch())
     assert float(loglik) == float(joint[0, 1, 1])
     r = joint.clone()
-    share(r, None)
+    share(r, None, Scratch())
     torch.testing.assert_close(r.sum(1), torch.ones(1, 2).to(dtype))
     torch.testing.assert_close(r[0, :, 0], torch.tensor([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0.0]).to(dtype))
     assert torch.equal(r[0, :, 1], torch.tensor([0.0, 1.0, 0.0]).to(dtype))
@@ -60,7 +62,7 @@ def test_rows_far_from_every_component_share_in_full(dtype):
 def test_components_without_weight_share_nothing(dtype):
     joint = torch.tensor([[[-1.0, -5.0], [-torch.inf, -torch.inf], [-2.0, -5.0]]]).to(dtype)
     r = joint.clone()
-    loglik = share(r, None)
+    loglik = share(r, None, Scratch())
     assert torch.equal(r[0, 1], torch.zeros(2).to(dtype))
     torch.testing.assert_close(r.sum(1), torch.ones(1, 2).to(dtype))
     assert float(loglik) == pytest.approx(float(joint.logsumexp(1).sum()), rel=1e-6)
@@ -69,7 +71,7 @@ def test_components_without_weight_share_nothing(dtype):
 @pytest.mark.parametrize("weight", [None, torch.ones(10000)])
 def test_float32_densities_are_added_up_in_float64(weight):
     joint = torch.full((1, 1, 10000), -3.3)
-    total = share(joint.clone(), weight)
+    total = share(joint.clone(), weight, Scratch())
     assert total.dtype == torch.float64
     assert float(total) == pytest.approx(float(joint[0, 0, 0].double()) * 10000, rel=1e-14)
 

@@ -40,14 +40,19 @@ class Count(ABC):
         """The moments about the means of the mixture that was counted."""
 
 
-def share(log_joint: Float[Tensor, "R K N"], weight: Float[Tensor, "N"] | None) -> Float[Tensor, "R 1"]:
+def share(
+    log_joint: Float[Tensor, "R K N"], weight: Float[Tensor, "N"] | None, scratch: Scratch
+) -> Float[Tensor, "R 1"]:
     """Σ w log p(x) per restart; overwrites ``log_joint`` with weighted responsibilities.
 
     The sum is made in float64 where the device has it.
     """
-    top = log_joint.amax(1, keepdim=True)
+    restarts, _, n = log_joint.shape
+    top = scratch.take("top", (restarts, n), log_joint)[:, None]
+    total = scratch.take("total", (restarts, n), log_joint)[:, None]
+    torch.amax(log_joint, 1, keepdim=True, out=top)
     log_joint.sub_(top).exp_()
-    total = log_joint.sum(1, keepdim=True)
+    torch.sum(log_joint, 1, keepdim=True, out=total)
     wide = torch.float32 if top.device.type == "mps" else torch.float64
     if weight is None:
         log_joint.div_(total)
@@ -120,7 +125,7 @@ class Features(Count):
     def __call__(self, chunk: Chunk) -> Raw:
         phi = self.phi(chunk.x)
         r, u = self._log_joint(phi)
-        loglik = share(r, chunk.weight)
+        loglik = share(r, chunk.weight, self.scratch)
         extra = self.mixture.family.extra(r, u, self.mixture.shape[2])
         weighted = r if u is None else r * u
         features = (weighted.flatten(0, 1) @ phi.mT).view(*r.shape[:2], -1)
@@ -147,7 +152,7 @@ class Whitened(Count):
     """
 
     def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None:
-        self.mixture = mixture
+        self.mixture, self.scratch = mixture, scratch
         self.single = [mixture.take(slice(r, r + 1)) for r in range(mixture.shape[0])]
         _, components, features = mixture.shape
         self.bytes_per_row = (4 * components * features + mixture.shape[0] * components) * dtype.itemsize
@@ -157,7 +162,7 @@ class Whitened(Count):
         return torch.cat(joint), None
 
     def __call__(self, chunk: Chunk) -> Moments:
-        return Record.cat([whitened_moments(mixture, chunk) for mixture in self.single])
+        return Record.cat([whitened_moments(mixture, chunk, self.scratch) for mixture in self.single])
 
     def moments(self, total: Moments, rows: Rows) -> Moments:
         return total
@@ -171,10 +176,10 @@ def whitened_joint(mixture: Mixture, x: Float[Tensor, "D N"]) -> tuple[Tensor, T
     return density + mixture.log_weight.to(x)[..., None], z, mixture.family.row_weight(d2, len(x))
 
 
-def whitened_moments(mixture: Mixture, chunk: Chunk) -> Moments:
+def whitened_moments(mixture: Mixture, chunk: Chunk, scratch: Scratch) -> Moments:
     """The moments of a chunk by the definition."""
     r, z, u = whitened_joint(mixture, chunk.x)
-    loglik = share(r, chunk.weight)
+    loglik = share(r, chunk.weight, scratch)
     weighted = r if u is None else r * u
     s1, s2 = mixture.covariance.moment(z, weighted)
     extra = mixture.family.extra(r, u, len(chunk.x))

@@ -17,8 +17,14 @@ BUDGET = 16 * 2**20
 RESIDENT = 48 * 2**20
 """Data sets up to this many bytes are kept centred and transposed; larger ones are read again in every pass."""
 
-FEWEST, MOST = 512, 65536
+FEWEST, MOST = 512, 131072
 """Rows in a chunk."""
+
+
+def rows_within(budget: int, bytes_per_row: int) -> int:
+    """How many rows to take at a time so that their working arrays stay within a budget."""
+    return min(MOST, max(FEWEST, budget // max(1, bytes_per_row)))
+
 
 T = TypeVar("T", bound=Record)
 
@@ -90,29 +96,35 @@ class Rows:
         """Where parameters and sums live: the row device, or the CPU where that has no float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
-    def _place(self, block: Block) -> Chunk:
+    def _place(self, block: Block, out: Tensor | None = None) -> Chunk:
         # In the wider of both dtypes: a float64 origin must not be rounded to the rows' float32, nor the other way.
         wide = torch.promote_types(block.x.dtype, self.dtype)
-        x = block.x.to(wide) - self.origin.to(block.x.device, wide)
-        x = x.to(self.device, self.dtype).T.contiguous()
+        x = torch.sub(block.x.to(wide).T, self.origin.to(block.x.device, wide)[:, None], out=out)
+        x = x.to(self.device, self.dtype).contiguous()
         if block.weight is None:
             return Chunk(x, None, block.start)
         weight = block.weight.to(self.device, self.dtype)
         # A row that does not count may hold anything, also what overflows.
         return Chunk(torch.where(weight > 0, x, 0.0), weight, block.start)
 
+    def _buffer(self, x: Tensor) -> Tensor | None:
+        """Where centred rows can be written as they are needed, so that a pass allocates nothing large."""
+        if x.dtype != self.dtype or x.device != self.device:
+            return None
+        return self.scratch.take("rows", (x.shape[1], len(x)), x)
+
     def _whole(self) -> Chunk:
-        parts = [self._place(block) for block in self.source.blocks(MOST)]
+        parts = [self._place(block) for block in self.source.blocks(rows_within(self.budget, 8 * len(self.origin)))]
         if len(parts) == 1:
             return parts[0]
         weights = [p.weight for p in parts if p.weight is not None]
         return Chunk(torch.cat([p.x for p in parts], 1), torch.cat(weights) if weights else None, 0)
 
-    def chunks(self, rows: int = MOST) -> Iterator[Chunk]:
-        """All rows in order, at most ``rows`` at a time."""
+    def chunks(self, rows: int = MOST, *, reuse: bool = False) -> Iterator[Chunk]:
+        """All rows in order, at most ``rows`` at a time; with ``reuse`` a chunk lasts until the next one is taken."""
         if self._resident is None:
             for block in self.source.blocks(rows):
-                yield self._place(block)
+                yield self._place(block, self._buffer(block.x) if reuse else None)
         else:
             x, weight, _ = self._resident
             for start in range(0, x.shape[1], rows):
@@ -130,24 +142,23 @@ class Rows:
         ``bytes_per_row`` is what the count's working arrays take for one row: it and the budget decide how many rows a
         chunk has.
         """
-        rows = min(MOST, max(FEWEST, self.budget // max(1, bytes_per_row)))
         total: T | None = None
-        for chunk in self.chunks(rows):
+        for chunk in self.chunks(rows_within(self.budget, bytes_per_row), reuse=True):
             part = count(chunk).map(self._to_home)
             total = part if total is None else total + part
         return count(self.empty()).map(self._to_home) if total is None else total
 
     def _to_home(self, t: Tensor) -> Tensor:
-        return t.to(self.home).to(torch.float64)
+        return t if t.dtype == torch.float64 else t.to(self.home).to(torch.float64)
 
     def total(self, quadratic: Quadratic) -> Float64[Tensor, "P"]:
         """Σ w · quadratic features over all rows, in float64; counted once and kept."""
         if quadratic not in self._totals:
             size = quadratic.size(len(self.origin))
             total = torch.zeros(size, dtype=torch.float64, device=self.home)
-            for x, weight, _ in self.chunks(max(FEWEST, min(MOST, self.budget // (8 * size)))):
+            for x, weight, _ in self.chunks(rows_within(self.budget, 8 * size)):
                 x64 = x.to(self.home).to(torch.float64)
-                features = self.scratch.take("total", (size, x.shape[1]), x64)
+                features = self.scratch.take("quadratic", (size, x.shape[1]), x64)
                 quadratic.write(x64, features)
                 total += features.sum(1) if weight is None else features @ weight.to(self.home).to(torch.float64)
             self._totals[quadratic] = total
@@ -157,7 +168,7 @@ class Rows:
 def weighted_mean(source: Source) -> Float64[Tensor, "D"]:
     """The mean of the rows in float64, in one pass."""
     total, weight = torch.zeros(source.shape[1], dtype=torch.float64), 0.0
-    for block in source.blocks(MOST):
+    for block in source.blocks(rows_within(BUDGET, 8 * source.shape[1])):
         x = block.x.to("cpu", torch.float64)
         if block.weight is None:
             total, weight = total + x.sum(0), weight + len(x)

@@ -9,7 +9,7 @@ from torch import Tensor
 from mixtura.data.array import Array
 from mixtura.e_step import Whitened, scorer
 from mixtura.mixture import Mixture
-from mixtura.rows import Rows
+from mixtura.rows import Rows, rows_within
 
 
 class Scores:
@@ -31,8 +31,8 @@ class Scores:
         self.length = len(x)
 
     def _joints(self) -> Any:
-        each = max(512, self.rows.budget // self.count.bytes_per_row)
-        for chunk in self.rows.chunks(min(each, 65536)):
+        each = rows_within(self.rows.budget, self.count.bytes_per_row)
+        for chunk in self.rows.chunks(each, reuse=True):
             joint = self.count.log_joint(chunk.x)[0][0]
             top = joint.amax(0)
             if not bool(top.isfinite().all()):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mixtura.data.base import Block, Source
 from mixtura.draws import stream
-from mixtura.rows import MOST
+from mixtura.rows import BUDGET, rows_within
 
 SAMPLE = 5000
 """Rows in the sample; data sets up to this size are sampled whole."""
@@ -89,7 +89,7 @@ def survey(source: Source, seed: int) -> Survey:
     rows, weight, total = 0, 0.0, torch.zeros(features, dtype=torch.float64)
     low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
     reservoir = Reservoir(features, seed)
-    for block in source.blocks(MOST):
+    for block in source.blocks(rows_within(BUDGET, 8 * features)):
         x, w = _present(block)
         if not len(x):
             continue
