@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mixtura import GaussianMixture
-from mixtura.apps import plot
+from mixtura import GaussianMixture, plot
 
 # 100 points around each of three centres; RandomState(42) draws what np.random.seed(42) would.
 draw = np.random.RandomState(42)

@@ -9,16 +9,18 @@ _HOME = {
     "DegenerateWarning": "mixtura.estimator",
     "GaussianMixture": "mixtura.estimator",
     "Mixture": "mixtura.mixture",
+    "plot": "mixtura.apps",
 }
 
-__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "__version__"]
+__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "__version__", "plot"]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded on first use (PEP 562): `import mixtura` alone imports neither torch nor scikit-learn.
     if name not in _HOME:
         raise AttributeError(f"module 'mixtura' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    home = import_module(_HOME[name])
+    value = getattr(home, name) if hasattr(home, name) else import_module(f"{_HOME[name]}.{name}")
     globals()[name] = value
     return value
 

@@ -1,0 +1,6 @@
+from mixtura.apps import plot as plot
+from mixtura.estimator import DegenerateWarning as DegenerateWarning
+from mixtura.estimator import GaussianMixture as GaussianMixture
+from mixtura.mixture import Mixture as Mixture
+
+__version__: str
