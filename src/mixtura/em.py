@@ -1,7 +1,7 @@
 """EM: the rule that turns moments into the next mixture, one turn of the ring, and turning it until it is still."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -40,22 +40,35 @@ class Likelihood:
         return moments.loglik[:, 0]
 
     def update(self, moments: Moments, model: Mixture) -> Mixture:
-        total = moments.n.sum(1, keepdim=True)
-        alive = moments.n > EMPTY * total
-        n, s0 = moments.n.maximum(EMPTY * total), moments.s0.maximum(EMPTY * total)
-        shift = torch.where(alive[..., None], moments.s1 / s0[..., None], 0.0)
+        least = EMPTY * moments.n.sum(1, keepdim=True)
+        alive = moments.n > least
+        if bool(alive.all()):
+            return self._maximise(moments, model)
+        n, s0 = moments.n.maximum(least), moments.s0.maximum(least)
+        s1 = torch.where(alive[..., None], moments.s1, 0.0)
+        return dropped(self._maximise(replace(moments, n=n, s0=s0, s1=s1), model), model, alive)
+
+    def _maximise(self, moments: Moments, model: Mixture) -> Mixture:
+        n = moments.n
+        shift = moments.s1 / moments.s0[..., None]
         s2 = model.covariance.move(moments.s2, moments.s0, moments.s1, shift)
-        covariance = model.covariance.maximise(n, s2, self.floor)
+        return Mixture(
+            (n / n.sum(1, keepdim=True)).log(),
+            model.mean + shift,
+            model.covariance.maximise(n, s2, self.floor),
+            model.family.maximise(n, moments.extra),
+        )
 
-        log_weight = torch.where(alive, (n / total).log(), -torch.inf)
-        if not bool(alive.all()):
-            covariance = covariance.map(lambda new, old: _where(alive, new, old), model.covariance)
-        return Mixture(log_weight, model.mean + shift, covariance, model.family.maximise(n, moments.extra))
 
+def dropped(new: Mixture, old: Mixture, alive: Bool[Tensor, "R K"]) -> Mixture:
+    """The new mixture, in which components that are not alive have weight 0 and their old shape."""
 
-def _where(alive: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    shared = new.shape[1] != alive.shape[1]
-    return new if shared else torch.where(alive.reshape(alive.shape + (1,) * (new.ndim - 2)), new, old)
+    def keep(to: Tensor, was: Tensor) -> Tensor:
+        shared = to.shape[1] != alive.shape[1]
+        return to if shared else torch.where(alive.reshape(alive.shape + (1,) * (to.ndim - 2)), to, was)
+
+    weight = torch.where(alive, new.log_weight, -torch.inf)
+    return replace(new, log_weight=weight, covariance=new.covariance.map(keep, old.covariance))
 
 
 @dataclass(frozen=True, eq=False)

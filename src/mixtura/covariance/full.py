@@ -54,8 +54,9 @@ class Full(Covariance):
         return (scatter,)
 
     def move(self, s2: tuple[Tensor, ...], s0: Tensor, s1: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
-        cross = s1[..., :, None] * delta[..., None, :]
-        return (s2[0] + (s0[..., None, None] * delta[..., :, None] * delta[..., None, :] - cross - cross.mT),)
+        # s0 δδᵀ − s1 δᵀ − δ s1ᵀ = A + Aᵀ with A = (½ s0 δ − s1) δᵀ.
+        half = ((0.5 * s0)[..., None] * delta - s1)[..., :, None] * delta[..., None, :]
+        return (s2[0] + (half + half.mT),)
 
     def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Full":
         sigma = s2[0] / n[..., None, None]
@@ -71,11 +72,16 @@ class Full(Covariance):
             return found
         return Full(torch.where(doubtful[..., None, None], clipped(sigma, doubtful, floor.least), found.tril))
 
+    @cached_property
+    def inverse(self) -> Float64[Tensor, "R K D D"]:
+        """Σ⁻¹."""
+        return self.white.mT @ self.white
+
     def precision(self) -> Float64[Tensor, "R K P"]:
-        return VECH.pack(self.white.mT @ self.white)
+        return VECH.pack(self.inverse)
 
     def solve(self, v: Float64[Tensor, "R K D"]) -> Float64[Tensor, "R K D"]:
-        return (self.white.mT @ (self.white @ v[..., None]))[..., 0]
+        return (self.inverse @ v[..., None])[..., 0]
 
     def from_second(self, sums: Float64[Tensor, "R K P"]) -> tuple[Tensor, ...]:
         return (VECH.unpack(sums, self.tril.shape[-1]),)

@@ -1,6 +1,7 @@
 """Quadratics: which second-order features of x a structure's density is linear in."""
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -33,16 +34,27 @@ class Vech(Quadratic):
 
     def pack(self, matrix: Float[Tensor, "*B D D"]) -> Float[Tensor, "*B P"]:
         """Coefficients c with c · features(x) = xᵀ A x, for a symmetric A."""
-        i, j = torch.tril_indices(*matrix.shape[-2:], device=matrix.device)
-        return matrix[..., i, j] * torch.where(i == j, 1.0, 2.0).to(matrix)
+        at, twice = lower_triangle(matrix.shape[-1], matrix.device)
+        return matrix.flatten(-2)[..., at] * twice
 
     def unpack(self, sums: Float[Tensor, "*B P"], features: int) -> Float[Tensor, "*B D D"]:
         """The symmetric matrix whose lower triangle the sums of features are."""
-        i, j = torch.tril_indices(features, features, device=sums.device)
-        matrix = sums.new_empty(*sums.shape[:-1], features, features)
-        matrix[..., i, j] = sums
-        matrix[..., j, i] = sums
-        return matrix
+        return sums[..., place_in_vech(features, sums.device)].reshape(*sums.shape[:-1], features, features)
+
+
+@lru_cache(maxsize=64)
+def lower_triangle(features: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where the lower triangle's entries lie in a flattened matrix, and how often each stands in xᵀ A x (float64)."""
+    i, j = torch.tril_indices(features, features, device=device)
+    return i * features + j, torch.where(i == j, 1.0, 2.0).to(torch.float64)
+
+
+@lru_cache(maxsize=64)
+def place_in_vech(features: int, device: torch.device) -> Tensor:
+    """For each entry of a flattened symmetric matrix, its place in the packed lower triangle."""
+    i = torch.arange(features, device=device)
+    high, low = torch.maximum(i[:, None], i), torch.minimum(i[:, None], i)
+    return (high * (high + 1) // 2 + low).flatten()
 
 
 class Squares(Quadratic):
