@@ -123,8 +123,8 @@ class Still(NamedTuple):
     """Stop when what is left to gain is negligible, by Aitken's extrapolation (Böhning et al. 1994).
 
     With gains g and their ratio a = g_t / g_{t−1}, EM converges linearly and has g a / (1 − a) left to gain. Both
-    this and the last gain must be below ``per_row`` nats a row. Two passes that together gain no more than the rounding
-    noise end a fit too: rounding may make the bound swing, but not rise.
+    this and the last two gains must be within ``per_row`` nats a row: two, since with a ridge the bound may turn.
+    Two passes that together move the bound no more than the rounding noise end a fit too, however it swings.
     """
 
     per_row: float = 1e-7
@@ -133,10 +133,11 @@ class Still(NamedTuple):
         if len(bounds) < 3:
             return torch.zeros_like(bounds[-1], dtype=torch.bool)
         gain, before = bounds[-1] - bounds[-2], bounds[-2] - bounds[-3]
-        quiet = gain + before <= noise
+        quiet = (gain + before).abs() <= noise
         ratio = gain / before
+        small = torch.maximum(gain.abs(), before.abs()) <= self.per_row * weight
         left = torch.where(ratio < 1, gain * ratio / (1 - ratio), torch.inf).abs()
-        return quiet | ((gain.abs() <= self.per_row * weight) & (left <= self.per_row * weight))
+        return quiet | (small & (left <= self.per_row * weight))
 
 
 class Gain(NamedTuple):
@@ -166,12 +167,14 @@ class Outcome(NamedTuple):
         passes: (R,), turns each one took.
         still: (R,), those that the stopping test let go.
         bounds: (T, R), the bound at every turn; NaN after the last.
+        interrupted: Ctrl-C ended the restarts that were still running.
     """
 
     turn: Turn
     passes: Tensor
     still: Bool[Tensor, "R"]
     bounds: Float64[Tensor, "T R"]
+    interrupted: bool = False
 
 
 def rounding_noise(bound: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -184,7 +187,8 @@ def converging(
 ) -> Generator[tuple[Tensor, Turn], None, Outcome]:
     """Turn until every restart is still, finished ones leaving the batch.
 
-    Yields the indices of the restarts that are running and their turn, after every pass; returns the outcome.
+    Yields the indices of the restarts that are running and their turn, after every pass; returns the outcome. Ctrl-C
+    ends it with what every restart has reached.
     """
     restarts = model.expected.shape[0]
     live = torch.arange(restarts)
@@ -193,24 +197,33 @@ def converging(
     recent: list[Tensor] = []
     took, still = torch.zeros(restarts, dtype=torch.long), torch.zeros(restarts, dtype=torch.bool)
     now: Turn | None = None
-    for count in range(1, passes + 1):
-        now = turn(model, rows, rule) if now is None else turn(now.next(), rows, rule, now.fast)
-        bound, weight = now.bound.cpu(), now.moments.n.sum(1).cpu()
-        trace.append((live, bound))
-        recent = [*recent[-2:], bound]
-        yield live, now
-        quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype))
-        done = torch.ones_like(quiet) if count == passes else quiet | bound.isnan()
-        if bool(done.any()):
-            took[live[done]], still[live[done]] = count, quiet[done]
-            ended.append((live[done], now.take(done.to(now.bound.device))))
-            live, now, recent = live[~done], now.take(~done.to(now.bound.device)), [b[~done] for b in recent]
-        if not len(live):
-            break
+    interrupted = False
+    try:
+        for count in range(1, passes + 1):
+            now = turn(model, rows, rule) if now is None else turn(now.next(), rows, rule, now.fast)
+            bound, weight = now.bound.cpu(), now.moments.n.sum(1).cpu()
+            trace.append((live, bound))
+            recent = [*recent[-2:], bound]
+            took[live] = count
+            yield live, now
+            quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype))
+            done = torch.ones_like(quiet) if count == passes else quiet | bound.isnan()
+            if bool(done.any()):
+                still[live[done]] = quiet[done]
+                ended.append((live[done], now.take(done.to(now.bound.device))))
+                live, now, recent = live[~done], now.take(~done.to(now.bound.device)), [b[~done] for b in recent]
+            if not len(live):
+                break
+    except KeyboardInterrupt:
+        if now is None:
+            raise
+        interrupted = True
+        ended.append((live, now))
     order = torch.cat([at for at, _ in ended]).argsort()
     last = Record.cat([t for _, t in ended]).take(order)
     blank = torch.full((restarts,), torch.nan, dtype=torch.float64)
-    return Outcome(last, took, still, torch.stack([blank.index_copy(0, at, bound) for at, bound in trace]))
+    bounds = torch.stack([blank.index_copy(0, at, bound) for at, bound in trace])
+    return Outcome(last, took, still, bounds, interrupted)
 
 
 def converge(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int) -> Outcome:

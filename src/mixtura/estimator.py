@@ -10,6 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from mixtura.covariance import STRUCTURES, structure
 from mixtura.data.array import Array
@@ -46,7 +47,7 @@ class GaussianMixture(FittedMixture):
 
     Everything that scikit-learn's estimator of this name has means the same here; ``sklearn_defaults`` gives its
     defaults, too. Fits are batches of restarts, read the data once an iteration, and never hold responsibilities for
-    more than a chunk of rows.
+    more than a chunk of rows (but for the starts of ``reproduce="sklearn"``, which are made as there).
 
     Args:
         n_components: number of components K.
@@ -59,7 +60,8 @@ class GaussianMixture(FittedMixture):
         n_init: number of restarts; ``"auto"`` is 8 where ``init_params`` is ``"auto"`` and 1 otherwise.
         init_params: ``"auto"`` and ``"kmeans"`` start from k-means, ``"k-means++"`` and ``"random_from_data"`` from
             the rows nearest to seeds so chosen, ``"random"`` from random responsibilities.
-        weights_init: (K,) starting weights.
+        weights_init: (K,) starting weights. Giving any of these three makes one start, the rest of it from k-means
+            (begun at ``means_init`` where given); ``n_init`` and ``init_params`` then have no effect.
         means_init: (K, D) starting means.
         precisions_init: starting inverse covariances, in the shape of ``precisions_``.
         random_state: integer, NumPy ``RandomState`` or ``Generator``, torch ``Generator``, or None for fresh entropy.
@@ -86,7 +88,7 @@ class GaussianMixture(FittedMixture):
             ``"interrupted"``: Ctrl-C leaves the estimator fitted as far as it had come, and is raised on.
         history_: dict of ``loglik`` and ``gain`` at each iteration, in nats.
         starts_: one dict for each restart: ``loglik``, ``n_iter``, ``status``.
-        seed_: the seed of all random draws.
+        seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
         n_parameters_: number of free parameters.
         n_features_in_: number of features D.
@@ -226,7 +228,7 @@ class GaussianMixture(FittedMixture):
         )
         model.n_features_in_ = features
         model._publish(mixture)
-        model.n_iter_, model.converged_ = 0, True
+        model.n_iter_, model.converged_, model.status_, model._findings = 0, True, "converged", []
         return model
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":
@@ -261,10 +263,11 @@ class GaussianMixture(FittedMixture):
         return checked.kind.give_labels(self._score_checked(checked).labels())
 
     def diagnose(self) -> list[Finding]:
-        """What keeps the fit from being sound, one sentence a finding; empty for a sound one.
+        """What is wrong with the fit, and what in the data deserves a word; ``status_`` alone says whether it is sound.
 
         Each finding has ``kind``, ``component`` (None where it concerns the data) and ``message``.
         """
+        check_is_fitted(self)
         return list(self._findings)
 
     def _fit(self, X: Any, sample_weight: Any) -> Checked:
@@ -315,7 +318,7 @@ class GaussianMixture(FittedMixture):
         if self.tol == "auto":
             stop = Still()
         else:
-            stop = Gain(float(self.tol), float(self.lower_bound_) if going_on and theirs else None)
+            stop = Gain(float(self.tol), getattr(self, "lower_bound_", None) if going_on and theirs else None)
         seed = 0 if theirs else seed_of(self.random_state)
         if going_on:
             self._check_same()

@@ -81,7 +81,7 @@ class FittedMixture(DensityMixin, BaseEstimator):
             (N,) numbers from 0 to 1 − 1/K.
         """
         scores, checked = self._scores(X)
-        return checked.kind.give(-scores.log_best().to(torch.float64).expm1())
+        return checked.kind.give(-scores.log_best().expm1())
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the rows, in nats, weighted.
@@ -187,7 +187,7 @@ def place(device: Any, kind: Kind) -> torch.device:
         return torch.device(best)
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        found = torch.empty(0, device=found).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={device!r} cannot be used here ({reason}); use None, 'auto' or 'cpu'") from None

@@ -86,13 +86,6 @@ class Ground(NamedTuple):
     floor: Floor
 
 
-class Run(NamedTuple):
-    """The outcome of EM, and whether it was stopped from outside."""
-
-    outcome: Outcome
-    interrupted: bool
-
-
 class Fit(NamedTuple):
     """What a fit found.
 
@@ -145,7 +138,7 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
     ground = ground_of(facts, rows, plan)
     rule = Likelihood(Floor(facts.least.to(rows.home) if plan.clip else None, ground.floor.added))
     model = plan.starts(ground).to(rows.home)
-    outcome, interrupted = run(model, rows, rule, plan) if plan.passes else untouched(model, rows, rule)
+    outcome = run(model, rows, rule, plan) if plan.passes else untouched(model, rows, rule)
     refuse_failed(outcome.turn.bound, rows, plan)
     tests = soundness(outcome.turn.model, outcome.turn.moments.n, facts)
     best = choose(outcome, tests if plan.clip else None, rows.dtype)
@@ -170,7 +163,7 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
         facts=facts,
         tests=final,
         findings=data_findings(mixture, facts, names) + component_findings(final, n, facts, names),
-        interrupted=interrupted,
+        interrupted=outcome.interrupted,
     )
 
 
@@ -201,34 +194,28 @@ def describe_starts(outcome: Outcome, tests: Soundness) -> list[dict[str, Any]]:
     ]
 
 
-def run(model: Mixture, rows: Rows, rule: Rule, plan: Plan) -> Run:
-    """Converge all restarts, telling the watcher of every pass; Ctrl-C ends with what the running ones had reached."""
+def run(model: Mixture, rows: Rows, rule: Rule, plan: Plan) -> Outcome:
+    """Converge all restarts, telling the watcher of every pass."""
     steps = converging(model, rows, rule, plan.stop, plan.passes)
-    passes, now = 0, None
     try:
-        while True:
-            live, now = next(steps)
-            passes += 1
-            if plan.watch is not None:
-                plan.watch(live, now)
-    except StopIteration as end:
-        return Run(end.value, interrupted=False)
-    except KeyboardInterrupt:
-        if now is None:
+        try:
+            while True:
+                live, now = next(steps)
+                if plan.watch is not None:
+                    plan.watch(live, now)
+        except KeyboardInterrupt:
+            steps.throw(KeyboardInterrupt)
             raise
-        return Run(as_they_are(now, passes), interrupted=True)
+    except StopIteration as end:
+        return end.value
 
 
-def untouched(model: Mixture, rows: Rows, rule: Rule) -> Run:
+def untouched(model: Mixture, rows: Rows, rule: Rule) -> Outcome:
     """The starts themselves, measured but not moved."""
-    return Run(as_they_are(turn(model, rows, rule), 0), interrupted=False)
-
-
-def as_they_are(now: Turn, passes: int) -> Outcome:
-    """The outcome of restarts that no stopping test has let go."""
+    now = turn(model, rows, rule)
     restarts = len(now.bound)
-    bounds = now.bound.cpu()[None] if passes else torch.empty(0, restarts, dtype=torch.float64)
-    return Outcome(now, torch.full((restarts,), passes), torch.zeros(restarts, dtype=torch.bool), bounds)
+    nothing = torch.zeros(restarts, dtype=torch.long)
+    return Outcome(now, nothing, nothing.bool(), torch.empty(0, restarts, dtype=torch.float64))
 
 
 def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int:
@@ -240,7 +227,7 @@ def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int
     if tests is not None and bool(tests.sound.any()):
         bound = torch.where(tests.sound, bound, -torch.inf)
     best = bound.max()
-    weight = outcome.turn.moments.n.sum(1).max().cpu()
+    weight = outcome.turn.moments.n.sum(1).cpu().nan_to_num(nan=0.0).max()
     return int((bound >= best - rounding_noise(best, weight, dtype)).nonzero()[0])
 
 

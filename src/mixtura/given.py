@@ -84,7 +84,9 @@ def check_given(
 def _array(value: Any, shape: tuple[int, ...], name: str) -> Tensor:
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
-    array = np.asarray(check_array(np.atleast_1d(value), dtype=np.float64, ensure_2d=False, allow_nd=True))
+    array = np.asarray(
+        check_array(np.atleast_1d(value), dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name)
+    )
     array = array.reshape(np.shape(value))
     if array.shape != shape:
         raise ValueError(
@@ -99,7 +101,8 @@ def _weights(value: Any, components: int) -> Tensor:
     low, high, total = float(weights.min()), float(weights.max()), float(weights.sum())
     if low < 0 or high > 1:
         raise ValueError(
-            f"The parameter 'weights' should be in the range [0, 1], but got max value {high:.5f}, min value {low:.5f}"
+            f"The parameter 'weights' should be in the range [0, 1], but got max value {high:.5f}, "
+            f"min value {low:.5f}: they are shares, so divide them by their sum"
         )
     single = getattr(value, "dtype", None) in (np.float32, torch.float32)
     if not math.isclose(total, 1, rel_tol=0, abs_tol=1e-6 if single else 1e-8):
@@ -116,4 +119,4 @@ def _covariance(unit: Covariance, value: Any, components: int, kind: Any, name: 
     try:
         return unit.adopt(array, kind)
     except NotPositiveDefinite as error:
-        raise ValueError(f"'{what}' {error}") from None
+        raise ValueError(f"'{what}' {error}: symmetrise it, or add a small multiple of the identity") from None

@@ -27,7 +27,9 @@ class Kind(NamedTuple):
 
     def give(self, value: Tensor, *, frozen: bool = False) -> Any:
         """A float tensor as this kind; frozen arrays are read-only copies."""
-        return self._give(value.to(self.dtype), frozen)
+        # An MPS device has no float64: narrow before moving there, widen after leaving it.
+        on_mps = self.device is not None and self.device.type == "mps"
+        return self._give((value if on_mps else value.to(self.device or "cpu")).to(self.dtype), frozen)
 
     def give_labels(self, value: Tensor) -> Any:
         """An integer tensor as this kind, as it is."""
@@ -125,7 +127,7 @@ def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> Ch
             shown = f"Found array with {size} {what}(s) (shape={tuple(x.shape)})"
             raise with_hint(ValueError(f"{shown} while a minimum of {least} is required by {name}."))
     if x.requires_grad:
-        LOG.info("X requires grad; fitting detaches it: no gradient flows through a fit")
+        LOG.info("X requires grad and is detached: no gradient flows through a mixture estimator")
         x = x.detach()
     if x.dtype not in FLOATS:
         narrow = x.dtype in (torch.float16, torch.bfloat16) or x.device.type == "mps"
@@ -180,7 +182,7 @@ def check_weight(sample_weight: Any, rows: int) -> Tensor | None:
         return None
     if isinstance(sample_weight, Tensor):
         sample_weight = sample_weight.detach().cpu().numpy()
-    if np.isscalar(sample_weight):
+    if np.ndim(sample_weight) == 0:
         sample_weight = np.full(rows, sample_weight)
     weight = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight", ensure_non_negative=True

@@ -75,8 +75,7 @@ class Mixture(Record):
 
     def draw(self, labels: Tensor, noise: Float64[Tensor, "N D"]) -> Float64[Tensor, "N D"]:
         """Rows of the first restart's components ``labels`` (N,), from standard normal noise."""
-        factor = torch.linalg.cholesky(self.covariance.dense()[0])
-        factor = factor.expand(self.mean.shape[1], -1, -1)
+        factor = self.covariance.factor()[0].expand(self.mean.shape[1], -1, -1)
         out = torch.empty_like(noise)
         for k in range(self.mean.shape[1]):
             at = labels == k

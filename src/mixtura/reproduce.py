@@ -35,6 +35,8 @@ def sklearn_start(
             torch.zeros(1, components).double(), torch.zeros(1, components, features).double(), unit, Gaussian()
         )
         return given.over(blank, origin)
+    if weight is not None:
+        x, weight = x[weight.numpy() > 0], weight[weight > 0]
     r = torch.from_numpy(_responsibilities(x, weight, components, init_params, random_state))
     if weight is not None:
         r = r * weight[:, None]
@@ -53,8 +55,7 @@ def sklearn_start(
         scatter = torch.diag_embed(r.mT @ rows.square() - n[:, None] * mean.square())
     covariance = unit.maximise(n[None], unit.from_scatter(scatter[None]), floor)
     total = len(x) if weight is None else float(weight.sum())
-    scale = 1.0 if given.weights is not None else total
-    mixture = Mixture((n / scale).log()[None], (mean - origin)[None], covariance, Gaussian())
+    mixture = Mixture((n / total).log()[None], (mean - origin)[None], covariance, Gaussian())
     return given.over(mixture, origin)
 
 

@@ -52,7 +52,12 @@ class Scratch:
     def take(self, name: str, shape: tuple[int, int], like: Tensor) -> Tensor:
         """An uninitialised (rows, columns) view with contiguous columns, with the dtype and device of ``like``."""
         kept = self._kept.get(name)
-        if kept is None or kept.shape[0] != shape[0] or kept.shape[1] < shape[1] or kept.dtype != like.dtype:
+        if (
+            kept is None
+            or kept.shape[0] != shape[0]
+            or kept.shape[1] < shape[1]
+            or (kept.dtype, kept.device) != (like.dtype, like.device)
+        ):
             kept = self._kept[name] = like.new_empty(shape)
         return kept[:, : shape[1]]
 

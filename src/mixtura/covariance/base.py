@@ -62,6 +62,10 @@ class Covariance(Record, ABC):
         """Σ as matrices."""
 
     @abstractmethod
+    def factor(self) -> Float64[Tensor, "R K D D"]:
+        """A with A Aᵀ = Σ: what turns standard normal noise into rows."""
+
+    @abstractmethod
     def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
         """Coordinates z of x − μ with |z|² the squared Mahalanobis distance."""
 

@@ -32,6 +32,9 @@ class Diag(Covariance):
     def dense(self) -> Float64[Tensor, "R K D D"]:
         return torch.diag_embed(self.var)
 
+    def factor(self) -> Float64[Tensor, "R K D D"]:
+        return torch.diag_embed(self.variances().sqrt())
+
     def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
         return (x - mean.to(x)[..., None]) * self.var.rsqrt().to(x)[..., None]
 
@@ -40,7 +43,7 @@ class Diag(Covariance):
     ) -> tuple[Float64[Tensor, "R K D"], tuple[Tensor, ...]]:
         first = home((z @ w[..., None])[..., 0], self.var)
         # Weighted before it is squared: far rows have weight 0, and their squares may overflow.
-        second = torch.linalg.vecdot(z * w[..., None, :], z).to(self.var.dtype)
+        second = home(torch.linalg.vecdot(z * w[..., None, :], z), self.var)
         return self.var.sqrt() * first, (self.var * second,)
 
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:

@@ -40,6 +40,9 @@ class Full(Covariance):
     def dense(self) -> Float64[Tensor, "R K D D"]:
         return self.tril @ self.tril.mT
 
+    def factor(self) -> Float64[Tensor, "R K D D"]:
+        return self.tril
+
     def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
         return self.white.to(x) @ (x - mean.to(x)[..., None])
 

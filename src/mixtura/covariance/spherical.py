@@ -33,6 +33,9 @@ class Spherical(Covariance):
     def dense(self) -> Float64[Tensor, "R K D D"]:
         return torch.diag_embed(self.variances())
 
+    def factor(self) -> Float64[Tensor, "R K D D"]:
+        return torch.diag_embed(self.variances().sqrt())
+
     def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
         return (x - mean.to(x)[..., None]) * self.var.rsqrt().to(x)[..., None, None]
 
@@ -41,7 +44,7 @@ class Spherical(Covariance):
     ) -> tuple[Float64[Tensor, "R K D"], tuple[Tensor, ...]]:
         first = home((z @ w[..., None])[..., 0], self.var)
         # Weighted before it is squared: far rows have weight 0, and their squares may overflow.
-        second = torch.linalg.vecdot(z * w[..., None, :], z).sum(-1).to(self.var.dtype)
+        second = home(torch.linalg.vecdot(z * w[..., None, :], z).sum(-1), self.var)
         return self.var.sqrt()[..., None] * first, (self.var * second,)
 
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:

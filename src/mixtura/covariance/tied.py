@@ -39,6 +39,9 @@ class Tied(Covariance):
     def dense(self) -> Float64[Tensor, "R K D D"]:
         return self.shape.dense()
 
+    def factor(self) -> Float64[Tensor, "R K D D"]:
+        return self.shape.factor()
+
     def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
         return self.shape.whiten(x, mean)
 
