@@ -657,3 +657,32 @@ def test_sklearn_defaults_are_theirs() -> None:
     for make in (lambda: np.random.default_rng(0), lambda: torch.Generator().manual_seed(0)):
         a, b = (GaussianMixture.sklearn_defaults(2, random_state=make()).fit(load("faithful")) for _ in range(2))
         np.testing.assert_array_equal(a.means_, b.means_)
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 1e-2])
+def test_with_a_ridge_fits_end_at_the_fixed_point(ridge):
+    """With a ridge the likelihood may peak and fall again on the way: its turning point is no end."""
+    draw = np.random.default_rng(0)
+    x = np.vstack([draw.normal(size=(150, 2)) * [0.3, 1], draw.normal(size=(150, 2)) * [1, 0.3] + 1.5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours = GaussianMixture(3, reg_covar=ridge, random_state=0, n_init=1).fit(x)
+        end = GaussianMixture(3, reg_covar=ridge, random_state=0, n_init=1, tol=0, max_iter=2000).fit(x)
+    # The bound is flat to 1e-7 a row around its limit, so means are within the root of that.
+    np.testing.assert_allclose(ours.means_, end.means_, rtol=0, atol=1e-3)
+
+
+def test_nearly_singular_fits_can_be_drawn_from():
+    draw = np.random.default_rng(1)
+    z = draw.normal(size=(400, 1))
+    z[:3] *= 1e6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = GaussianMixture(2, random_state=0, n_init=2).fit(np.hstack([z, 2 * z + 1, 3 * z]))
+    assert np.isfinite(model.sample(10)[0]).all()
+
+
+def test_a_model_from_parameters_can_be_diagnosed():
+    model = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [4.0]], [1.0, 1.0], "spherical")
+    assert model.diagnose() == []
+    assert model.status_ == "converged"

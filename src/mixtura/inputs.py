@@ -182,7 +182,7 @@ def check_weight(sample_weight: Any, rows: int) -> Tensor | None:
         return None
     if isinstance(sample_weight, Tensor):
         sample_weight = sample_weight.detach().cpu().numpy()
-    if np.ndim(sample_weight) == 0:
+    if np.isscalar(sample_weight) or getattr(sample_weight, "ndim", None) == 0:
         sample_weight = np.full(rows, sample_weight)
     weight = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight", ensure_non_negative=True
