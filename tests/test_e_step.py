@@ -8,7 +8,7 @@ from cases import NAMES, batch, clusters, counted, parameters, tensor, to_mixtur
 
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.e_step import TOLERANCE, Features, Whitened, fast, risk, scorer, share
+from mixtura.e_step import LONG, TOLERANCE, Features, Whitened, fast, over_rows, risk, scorer, share
 from mixtura.em import Likelihood, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
@@ -40,6 +40,15 @@ def test_rows_without_weights_are_added_up_with_fewer_logarithms(rows, dtype):
         share(without, None, Scratch()), expected, rtol=1e-12 if dtype == torch.float64 else 1e-5, atol=0
     )
     torch.testing.assert_close(without, with_ones)
+
+
+@pytest.mark.parametrize("rows", [0, 3, LONG - 1, LONG, LONG + 3])
+def test_a_long_thin_product_in_parts_is_the_product(rows, dtype):
+    generator = torch.Generator().manual_seed(2)
+    r, phi = (torch.randn(size, rows, generator=generator).to(dtype) for size in (3, 6))
+    # Rounding of sums of 8,192 terms of size 1.
+    atol = 1e-10 if dtype == torch.float64 else 1e-2
+    torch.testing.assert_close(over_rows(r, phi), (r.double() @ phi.double().mT).to(dtype), rtol=0, atol=atol)
 
 
 def test_the_product_of_eight_sums_stays_finite(dtype):

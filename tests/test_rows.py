@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtura.covariance.quadratic import NORM, SQUARES, VECH
 from mixtura.data import Array
 from mixtura.record import Record
-from mixtura.rows import BUDGET, FEWEST, MOST, Rows, weighted_mean
+from mixtura.rows import BUDGET, DERIVED, FEWEST, MOST, Rows, Scratch, weighted_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,3 +203,18 @@ def test_streamed_rows_are_read_in_every_pass(X):
     before = Noted.reads
     list(kept.chunks())
     assert Noted.reads == before
+
+
+def test_what_is_derived_is_kept_within_its_bound():
+    scratch, made = Scratch(), []
+
+    def make(at):
+        made.append(at)
+        return torch.full((DERIVED // 3 // 8,), float(at), dtype=torch.float64)
+
+    for at in (0, 1, 0, 2, 0):
+        assert float(scratch.derived((at,), lambda at=at: make(at))[0]) == at
+    assert made == [0, 1, 2]
+    scratch.derived((3,), lambda: make(3))
+    scratch.derived((0,), lambda: make(0))
+    assert made == [0, 1, 2, 3, 0]

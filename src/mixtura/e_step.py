@@ -12,10 +12,13 @@ from mixtura.covariance.base import home
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
-from mixtura.rows import Chunk, Rows, Scratch
+from mixtura.rows import DERIVED, Chunk, Rows, Scratch
 
 TOLERANCE = 1e-3
 """Nats of a log density that the feature map may lose to rounding before the whitened count takes over."""
+
+PARTS, LONG, THIN = 4, 8192, 64
+"""Parts that an inner product over at least ``LONG`` rows is cut into where at most ``THIN`` of them are wanted."""
 
 
 class Count(ABC):
@@ -64,8 +67,20 @@ def share(
 def sum_of_logs(t: Float[Tensor, "R 1 N"], wide: torch.dtype) -> Tensor:
     """Σ log t, with one logarithm for eight factors: each is between 1 and the number of components."""
     eighth = t.shape[-1] // 8
-    product = t[..., : 8 * eighth].reshape(len(t), 1, 8, eighth).prod(2)
+    product = t[..., : 8 * eighth]
+    for half in (4 * eighth, 2 * eighth, eighth):
+        product = product[..., :half] * product[..., half:]
     return product.log_().sum(-1, dtype=wide) + t[..., 8 * eighth :].log().sum(-1, dtype=wide)
+
+
+def over_rows(r: Float[Tensor, "M N"], phi: Float[Tensor, "P N"]) -> Float[Tensor, "M P"]:
+    """r Φᵀ. A few long rows are cut into parts, which threads share better than one long inner product."""
+    long = r.shape[1] - r.shape[1] % PARTS
+    if long < LONG or len(r) > THIN:
+        return r @ phi.mT
+    parts = [t[:, :long].view(len(t), PARTS, -1).transpose(0, 1) for t in (r, phi)]
+    total = torch.bmm(parts[0], parts[1].mT).sum(0)
+    return total if long == r.shape[1] else total + r[:, long:] @ phi[:, long:].mT
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +118,19 @@ class Features(Count):
         self.quadratics = 0 if self.shared else quadratic.shape[-1]
         self.bytes_per_row = (self.theta.shape[1] + len(self.theta)) * self.theta.itemsize
 
-    def phi(self, x: Float[Tensor, "D N"]) -> Float[Tensor, "P N"]:
-        """The features of a chunk, in a buffer."""
-        q, (features, n) = self.quadratics, x.shape
-        phi = self.scratch.take("phi", (self.theta.shape[1], n), x)
+    def phi(self, chunk: Chunk) -> Float[Tensor, "P N"]:
+        """The features of a chunk: kept where they last and are few, else in a buffer."""
+        shape = (self.theta.shape[1], chunk.x.shape[1])
+        if chunk.lasting and shape[0] * shape[1] * chunk.x.itemsize <= DERIVED:
+            key = (self.mixture.covariance.quadratic, shape, chunk.start)
+            return self.scratch.derived(key, lambda: self._written(chunk.x, chunk.x.new_empty(shape)))
+        return self._written(chunk.x, self.scratch.take("phi", shape, chunk.x))
+
+    def _written(self, x: Float[Tensor, "D N"], phi: Float[Tensor, "P N"]) -> Float[Tensor, "P N"]:
+        q = self.quadratics
         if q:
             self.mixture.covariance.quadratic.write(x, phi[:q])
-        phi[q : q + features] = x
+        phi[q : q + len(x)] = x
         phi[-1] = 1
         return phi
 
@@ -120,15 +141,15 @@ class Features(Count):
         return self.mixture.family.read(product, self.mixture.log_weight, self.log_det, self.mixture.shape[2])
 
     def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
-        return self._log_joint(self.phi(x))
+        return self._log_joint(self.phi(Chunk(x, None, 0)))
 
     def __call__(self, chunk: Chunk) -> Raw:
-        phi = self.phi(chunk.x)
+        phi = self.phi(chunk)
         r, u = self._log_joint(phi)
         loglik = share(r, chunk.weight, self.scratch)
         extra = self.mixture.family.extra(r, u, self.mixture.shape[2])
         weighted = r if u is None else r * u
-        features = (weighted.flatten(0, 1) @ phi.mT).view(*r.shape[:2], -1)
+        features = over_rows(weighted.flatten(0, 1), phi).view(*r.shape[:2], -1)
         return Raw(loglik, features[..., -1] if u is None else r.sum(-1), features, extra)
 
     def moments(self, total: Raw, rows: Rows) -> Moments:

@@ -1,7 +1,7 @@
 """Rows: the data as the ring sees it, cut into chunks, centred, cast and placed on a device."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Float64
@@ -16,6 +16,9 @@ BUDGET = 16 * 2**20
 
 RESIDENT = 48 * 2**20
 """Data sets up to this many bytes are kept centred and transposed; larger ones are read again in every pass."""
+
+DERIVED = 16 * 2**20
+"""Bytes of features that are kept from pass to pass; only those of small data fit."""
 
 FEWEST, MOST = 512, 131072
 """Rows in a chunk."""
@@ -36,11 +39,13 @@ class Chunk(NamedTuple):
         x: (D, N), working dtype, on the row device, relative to ``Rows.origin``.
         weight: (N,), working dtype; None where every row counts once.
         start: index of the first row in the source.
+        lasting: the same tensor comes back in every pass, so that what is derived from it may be kept.
     """
 
     x: Float[Tensor, "D N"]
     weight: Float[Tensor, "N"] | None
     start: int
+    lasting: bool = False
 
 
 class Scratch:
@@ -48,6 +53,7 @@ class Scratch:
 
     def __init__(self) -> None:
         self._kept: dict[str, Tensor] = {}
+        self._derived: dict[tuple[Any, ...], Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, int], like: Tensor) -> Tensor:
         """An uninitialised (rows, columns) view with contiguous columns, with the dtype and device of ``like``."""
@@ -60,6 +66,17 @@ class Scratch:
         ):
             kept = self._kept[name] = like.new_empty(shape)
         return kept[:, : shape[1]]
+
+    def derived(self, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
+        """What was made for this key before, else made now and kept; the oldest make room when they are too many."""
+        found = self._derived.get(key)
+        if found is None:
+            found = make()
+            size = found.numel() * found.itemsize
+            while self._derived and size + sum(t.numel() * t.itemsize for t in self._derived.values()) > DERIVED:
+                del self._derived[next(iter(self._derived))]
+            self._derived[key] = found
+        return found
 
 
 class Rows:
@@ -131,10 +148,10 @@ class Rows:
             for block in self.source.blocks(rows):
                 yield self._place(block, self._buffer(block.x) if reuse else None)
         else:
-            x, weight, _ = self._resident
+            x, weight = self._resident.x, self._resident.weight
             for start in range(0, x.shape[1], rows):
                 part = slice(start, start + rows)
-                yield Chunk(x[:, part], None if weight is None else weight[part], start)
+                yield Chunk(x[:, part], None if weight is None else weight[part], start, lasting=True)
 
     def empty(self) -> Chunk:
         """No rows: counting it is the zero of any count."""
@@ -161,7 +178,7 @@ class Rows:
         if quadratic not in self._totals:
             size = quadratic.size(len(self.origin))
             total = torch.zeros(size, dtype=torch.float64, device=self.home)
-            for x, weight, _ in self.chunks(rows_within(self.budget, 8 * size)):
+            for x, weight, *_ in self.chunks(rows_within(self.budget, 8 * size)):
                 x64 = x.to(self.home).to(torch.float64)
                 features = self.scratch.take("quadratic", (size, x.shape[1]), x64)
                 quadratic.write(x64, features)
