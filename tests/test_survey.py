@@ -6,7 +6,7 @@ import torch
 from cases import Cut, tensor
 
 from mixtura.data import Array
-from mixtura.survey import CLIP, SAMPLE, Reservoir, Sample, grid_step, robust_scale, survey
+from mixtura.survey import CLIP, CROWD, SAMPLE, Reservoir, Sample, grid_step, robust_scale, survey
 
 
 @pytest.fixture
@@ -138,12 +138,29 @@ def test_rows_are_drawn_by_weight():
 
 
 def test_a_reservoir_is_exact_to_its_brim():
-    reservoir = Reservoir(1, 0)
-    for start in range(0, SAMPLE, 1000):
-        x = torch.arange(start, start + 1000).double()[:, None]
-        reservoir.add(x, torch.full((1000,), 2.0).double())
-    assert not reservoir.partial
-    assert torch.equal(reservoir.sample().weight, torch.full((SAMPLE,), 2.0).double())
+    reservoir = Reservoir(1, 0, 500)
+    for start in range(0, 500, 100):
+        x = torch.arange(start, start + 100).double()[:, None]
+        reservoir.add(x, torch.full((100,), 2.0).double())
+    crowd = reservoir.crowd()
+    assert torch.equal(crowd.x[:, 0].sort().values, torch.arange(500).double())
+    assert torch.equal(crowd.weight, torch.full((500,), 2.0).double())
+    reservoir.add(torch.full((1, 1), 500.0).double(), torch.full((1,), 2.0).double())
+    assert torch.equal(reservoir.crowd().weight, torch.ones(500).double())
+
+
+@pytest.mark.parametrize("rows", [SAMPLE + 7, CROWD + 1000])
+def test_the_sample_is_the_first_part_of_the_crowd(rows):
+    rng = np.random.default_rng(10)
+    X, weight = rng.normal(size=(rows, 2)), rng.uniform(0.5, 2, size=rows)
+    facts = survey(Array(X, weight), 3)
+    assert len(facts.crowd.x) == min(rows, CROWD)
+    first = facts.crowd.x[:SAMPLE]
+    assert torch.equal(first[np.lexsort(first.T.numpy()[::-1])], facts.sample.x)
+    if rows > CROWD:
+        assert bool((facts.crowd.weight == 1).all())
+    else:  # nobody was left out, so rows keep their weights
+        assert float(facts.crowd.weight.sum()) == pytest.approx(weight.sum(), rel=1e-12)
 
 
 # ---- scales

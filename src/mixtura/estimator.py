@@ -18,18 +18,17 @@ from mixtura.draws import seed_of
 from mixtura.em import Gain, Still, Stop
 from mixtura.family import Gaussian
 from mixtura.fitted import FittedMixture, place
-from mixtura.fitting import Fit, Ground, Plan, continued, fit, given_start, plain_starts
+from mixtura.fitting import Fit, continued, fit, given_start, plain_starts
 from mixtura.given import Given, check_given
 from mixtura.inputs import Checked, Kind, check, check_weight
 from mixtura.mixture import Mixture
+from mixtura.plan import Ground, Plan, Search
 from mixtura.record import Record
 from mixtura.reproduce import sklearn_start
+from mixtura.search import EFFORTS, plain, races
 from mixtura.sound import Finding
 from mixtura.start import STARTS
 from mixtura.watch import printer
-
-AUTO_STARTS = 8
-"""Restarts when neither ``n_init`` nor ``init_params`` is given."""
 
 COLUMNS = ("n_features_in_", "feature_names_in_")
 """What an estimator remembers of the columns it was fitted on."""
@@ -57,9 +56,12 @@ class GaussianMixture(FittedMixture):
         reg_covar: ``"auto"`` raises variances that collapse below 1e-12 of a column's squared interquartile range and
             changes nothing else; a number is added to every variance, as in scikit-learn.
         max_iter: most iterations of a restart; ``"auto"`` is 2,000.
-        n_init: number of restarts; ``"auto"`` is 8 where ``init_params`` is ``"auto"`` and 1 otherwise.
-        init_params: ``"auto"`` and ``"kmeans"`` start from k-means, ``"k-means++"`` and ``"random_from_data"`` from
-            the rows nearest to seeds so chosen, ``"random"`` from random responsibilities.
+        n_init: how often to look for the optimum, the best is kept; ``"auto"`` is once.
+        init_params: ``"auto"`` races many starts of different kinds on growing samples, as ``effort`` says. A name is
+            one plain start, run to the end: ``"kmeans"``, ``"whitened"`` (k-means on uncorrelated rows),
+            ``"k-means++"`` and ``"random_from_data"`` (rows to the nearest of seeds so chosen), ``"random"`` (random
+            responsibilities: nearly equal components, as in scikit-learn).
+        effort: how hard the race looks: ``"standard"`` or ``"quick"``, for exploring.
         weights_init: (K,) starting weights. Giving any of these three makes one start, the rest of it from k-means
             (begun at ``means_init`` where given); ``n_init`` and ``init_params`` then have no effect.
         means_init: (K, D) starting means.
@@ -87,7 +89,9 @@ class GaussianMixture(FittedMixture):
         status_: ``"converged"``, ``"max_iter"``, ``"degenerate"`` where a component cannot be believed, or
             ``"interrupted"``: Ctrl-C leaves the estimator fitted as far as it had come, and is raised on.
         history_: dict of ``loglik`` and ``gain`` at each iteration, in nats.
-        starts_: one dict for each restart: ``loglik``, ``n_iter``, ``status``.
+        starts_: one dict for each start: ``kind``; ``status`` (as ``status_``, or ``"dropped"`` from the race);
+            ``loglik`` of all rows, NaN where it was dropped; ``n_iter`` and ``lower_bounds``, the mean log likelihood
+            at each of its iterations; ``stages``, pairs of how many rows it looked at for how many iterations.
         seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
         n_parameters_: number of free parameters.
@@ -117,6 +121,7 @@ class GaussianMixture(FittedMixture):
         "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "n_init": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "init_params": [StrOptions({"auto", *STARTS})],
+        "effort": [StrOptions(set(EFFORTS))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", Real, None],
@@ -138,6 +143,7 @@ class GaussianMixture(FittedMixture):
         max_iter: int | str = "auto",
         n_init: int | str = "auto",
         init_params: str = "auto",
+        effort: str = "standard",
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
@@ -155,6 +161,7 @@ class GaussianMixture(FittedMixture):
         self.max_iter = max_iter
         self.n_init = n_init
         self.init_params = init_params
+        self.effort = effort
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -315,6 +322,7 @@ class GaussianMixture(FittedMixture):
     def _plan(self, checked: Checked, weight: Any, given: Given, going_on: bool) -> Plan:
         theirs = self.reproduce == "sklearn"
         stop: Stop
+        search: Search
         if self.tol == "auto":
             stop = Still()
         else:
@@ -322,11 +330,11 @@ class GaussianMixture(FittedMixture):
         seed = 0 if theirs else seed_of(self.random_state)
         if going_on:
             self._check_same()
-            starts = continued(self.mixture_)
+            search = plain(continued(self.mixture_), "warm_start")
         elif theirs:
-            starts = self._their_starts(checked, weight, given)
+            search = plain(self._their_starts(checked, weight, given), self._init_name())
         else:
-            starts = self._own_starts(given, seed)
+            search = self._own_search(given)
         return Plan(
             structure=structure(self.covariance_type),
             components=self.n_components,
@@ -334,7 +342,7 @@ class GaussianMixture(FittedMixture):
             clip=not theirs,
             stop=stop,
             passes=AUTO_PASSES if self.max_iter == "auto" else int(self.max_iter),
-            starts=starts,
+            search=search,
             last_step=theirs,
             ordered=not theirs and not going_on and given.none,
             seed=seed,
@@ -343,9 +351,15 @@ class GaussianMixture(FittedMixture):
             watch=printer(self.verbose, self.verbose_interval) if self.verbose else None,
         )
 
-    def _own_starts(self, given: Given, seed: int) -> Any:
+    def _init_name(self) -> str:
+        return "kmeans" if self.init_params == "auto" else self.init_params
+
+    def _own_search(self, given: Given) -> Search:
+        count = 1 if self.n_init == "auto" else int(self.n_init)
         if not given.none:
-            return given_start(given, self.n_components, seed)
+            return plain(given_start(given), "given")
+        if self.init_params == "auto":
+            return races(EFFORTS[self.effort], count)
         if self.init_params == "random":
             warnings.warn(
                 "init_params='random' starts every component at nearly the same place and often stays there; "
@@ -353,9 +367,7 @@ class GaussianMixture(FittedMixture):
                 UserWarning,
                 stacklevel=6,
             )
-        auto = self.init_params == "auto"
-        restarts = (AUTO_STARTS if auto else 1) if self.n_init == "auto" else int(self.n_init)
-        return plain_starts("kmeans" if auto else self.init_params, restarts, self.n_components, seed)
+        return plain(plain_starts(self.init_params, count), self.init_params)
 
     def _their_starts(self, checked: Checked, weight: Any, given: Given) -> Any:
         x = checked.x.cpu().numpy() if isinstance(checked.x, torch.Tensor) else checked.x
@@ -363,7 +375,7 @@ class GaussianMixture(FittedMixture):
         if isinstance(state, (np.random.Generator, torch.Generator)):
             state = seed_of(state) % 2**32
         generator = check_random_state(state)
-        name = "kmeans" if self.init_params == "auto" else self.init_params
+        name = self._init_name()
         restarts = 1 if self.n_init == "auto" else int(self.n_init)
 
         def make(ground: Ground) -> Mixture:

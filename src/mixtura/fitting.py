@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from mixtura.covariance import Structure
-from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.base import Source
-from mixtura.em import Likelihood, Outcome, Rule, Stop, Turn, converging, rounding_noise, turn
+from mixtura.em import Outcome, rounding_noise, turn
 from mixtura.family import Gaussian
 from mixtura.given import Given
+from mixtura.kmeans import lloyd
 from mixtura.mixture import Mixture
+from mixtura.plan import Found, Ground, Plan, ground_of
 from mixtura.rows import Rows
-from mixtura.sound import Finding, Soundness, component_findings, data_findings, soundness
-from mixtura.start import STARTS, Draw, lloyd, mixture_from, partition
-from mixtura.survey import Sample, Survey, survey
+from mixtura.sound import Finding, Soundness, component_findings, data_findings, soundness, status
+from mixtura.start import STARTS, Draw, mixture_from, partition
+from mixtura.survey import Survey, survey
 
 ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
@@ -32,60 +32,6 @@ OVERFLOW = (
 )
 
 
-class Plan(NamedTuple):
-    """What to fit and how.
-
-    Attributes:
-        structure: of the covariances.
-        components: K.
-        added: variance added to every diagonal; None clips only.
-        clip: raise collapsed variances to the survey's floor.
-        stop: when a restart is still.
-        passes: most passes; 0 returns the start.
-        starts: makes the starting restarts.
-        last_step: end with the M-step after the last pass, as scikit-learn does.
-        ordered: order the components by weight.
-        seed: key of all random streams.
-        device: where rows are counted.
-        dtype: in which rows are counted; None is the source's.
-        watch: told of every pass: the running restarts and their turn.
-    """
-
-    structure: Structure
-    components: int
-    added: float | None
-    clip: bool
-    stop: Stop
-    passes: int
-    starts: Callable[["Ground"], Mixture]
-    last_step: bool
-    ordered: bool
-    seed: int
-    device: torch.device
-    dtype: torch.dtype | None = None
-    watch: Callable[[Tensor, Turn], Any] | None = None
-
-
-class Ground(NamedTuple):
-    """What a start stands on.
-
-    Attributes:
-        facts: the survey of the data.
-        sample: its rows relative to the origin of the fit.
-        origin: (D,), float64.
-        unit: identity matrices of the structure, for one restart.
-        rule: the M-step.
-        floor: of the M-step.
-    """
-
-    facts: Survey
-    sample: Sample
-    origin: Float64[Tensor, "D"]
-    unit: Covariance
-    rule: Rule
-    floor: Floor
-
-
 class Fit(NamedTuple):
     """What a fit found.
 
@@ -96,7 +42,8 @@ class Fit(NamedTuple):
         passes: of the winning restart.
         still: it met the stopping test.
         bounds: (T,), its log likelihood at every pass.
-        starts: for every restart its log likelihood, passes and status.
+        starts: what each start did and how it ended.
+        winner: which of them was chosen.
         facts: the survey.
         tests: soundness of the winner.
         findings: what is wrong, in words.
@@ -110,6 +57,7 @@ class Fit(NamedTuple):
     still: bool
     bounds: Float64[Tensor, "T"]
     starts: list[dict[str, Any]]
+    winner: int
     facts: Survey
     tests: Soundness
     findings: list[Finding]
@@ -119,11 +67,6 @@ class Fit(NamedTuple):
     def status(self) -> str:
         """``converged``, ``max_iter``, ``interrupted``, or ``degenerate`` where the fit is not sound."""
         return "interrupted" if self.interrupted else status(bool(self.tests.sound[0]), self.still)
-
-
-def status(sound: bool, still: bool) -> str:
-    """One word for how a restart ended."""
-    return "degenerate" if not sound else "converged" if still else "max_iter"
 
 
 def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
@@ -136,15 +79,15 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
     facts = survey(source, plan.seed)
     rows = Rows(source, dtype=plan.dtype, device=plan.device, origin=facts.mean)
     ground = ground_of(facts, rows, plan)
-    rule = Likelihood(Floor(facts.least.to(rows.home) if plan.clip else None, ground.floor.added))
-    model = plan.starts(ground).to(rows.home)
-    outcome = run(model, rows, rule, plan) if plan.passes else untouched(model, rows, rule)
+    found = plan.search(ground)
+    outcome = found.outcome
     refuse_failed(outcome.turn.bound, rows, plan)
     tests = soundness(outcome.turn.model, outcome.turn.moments.n, facts)
+    tell_ends(found, tests)
     best = choose(outcome, tests if plan.clip else None, rows.dtype)
     last = outcome.turn.take(slice(best, best + 1))
     if plan.last_step and plan.passes:
-        last = turn(last.next(), rows, rule, last.fast)
+        last = turn(last.next(), rows, ground.rule, last.fast)
         refuse_failed(last.bound, rows, plan)
     mixture, n = last.model.to("cpu"), last.moments.n.to("cpu")
     if plan.ordered:
@@ -159,21 +102,13 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
         passes=int(outcome.passes[best]),
         still=bool(outcome.still[best]),
         bounds=trace[~trace.isnan()],
-        starts=describe_starts(outcome, tests),
+        starts=found.starts,
+        winner=found.ends[best],
         facts=facts,
         tests=final,
         findings=data_findings(mixture, facts, names) + component_findings(final, n, facts, names),
         interrupted=outcome.interrupted,
     )
-
-
-def ground_of(facts: Survey, rows: Rows, plan: Plan) -> Ground:
-    """What starts stand on, relative to the origin of the rows, on the CPU."""
-    origin = rows.origin.to(torch.float64)
-    floor = Floor(facts.least if plan.clip else None, plan.added or 0.0)
-    unit = plan.structure.unit(1, plan.components, len(origin))
-    sample = Sample(facts.sample.x - origin, facts.sample.weight)
-    return Ground(facts, sample, origin, unit, Likelihood(floor), floor)
 
 
 def refuse_failed(bound: Tensor, rows: Rows, plan: Plan) -> None:
@@ -185,37 +120,12 @@ def refuse_failed(bound: Tensor, rows: Rows, plan: Plan) -> None:
         raise ValueError(OVERFLOW.format(dtype=str(rows.dtype).removeprefix("torch.")))
 
 
-def describe_starts(outcome: Outcome, tests: Soundness) -> list[dict[str, Any]]:
-    """What each restart reached and how it ended."""
-    each = zip(outcome.turn.bound, outcome.passes, outcome.still, tests.sound, strict=True)
-    return [
-        {"loglik": float(bound), "n_iter": int(passes), "status": status(bool(sound), bool(still))}
-        for bound, passes, still, sound in each
-    ]
-
-
-def run(model: Mixture, rows: Rows, rule: Rule, plan: Plan) -> Outcome:
-    """Converge all restarts, telling the watcher of every pass."""
-    steps = converging(model, rows, rule, plan.stop, plan.passes)
-    try:
-        try:
-            while True:
-                live, now = next(steps)
-                if plan.watch is not None:
-                    plan.watch(live, now)
-        except KeyboardInterrupt:
-            steps.throw(KeyboardInterrupt)
-            raise
-    except StopIteration as end:
-        return end.value
-
-
-def untouched(model: Mixture, rows: Rows, rule: Rule) -> Outcome:
-    """The starts themselves, measured but not moved."""
-    now = turn(model, rows, rule)
-    restarts = len(now.bound)
-    nothing = torch.zeros(restarts, dtype=torch.long)
-    return Outcome(now, nothing, nothing.bool(), torch.empty(0, restarts, dtype=torch.float64))
+def tell_ends(found: Found, tests: Soundness) -> None:
+    """Put what each restart reached, and how it ended, into what is told of the starts."""
+    outcome = found.outcome
+    each = zip(found.ends, outcome.turn.bound.tolist(), outcome.still.tolist(), tests.sound.tolist(), strict=True)
+    for at, bound, still, sound in each:
+        found.starts[at].update(loglik=bound, status=status(sound, still))
 
 
 def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int:
@@ -240,28 +150,27 @@ def by_weight(mixture: Mixture) -> Tensor:
     return order[mixture.log_weight[0, order].argsort(descending=True, stable=True)]
 
 
-def plain_starts(name: str, restarts: int, components: int, seed: int) -> Callable[[Ground], Mixture]:
+def plain_starts(name: str, restarts: int) -> Callable[[Ground], Mixture]:
     """Restarts from one named kind of partition."""
 
     def make(ground: Ground) -> Mixture:
-        r = STARTS[name](Draw(ground.sample, components, seed, restarts))
+        r = STARTS[name](Draw(ground.sample, ground.plan.components, ground.plan.seed, restarts))
         return mixture_from(r, ground.sample, ground.unit, ground.rule)
 
     return make
 
 
-def given_start(given: Given, components: int, seed: int) -> Callable[[Ground], Mixture]:
+def given_start(given: Given) -> Callable[[Ground], Mixture]:
     """One restart from given parameters; what is missing comes from k-means, begun at the given means if any."""
 
     def make(ground: Ground) -> Mixture:
         if given.all:
-            return given.over(blank(ground, components), ground.origin)
+            return given.over(blank(ground), ground.origin)
         if given.means is None:
-            r = STARTS["kmeans"](Draw(ground.sample, components, seed, 1))
-        else:
-            centres = lloyd(ground.sample, (given.means - ground.origin)[None])
-            r = partition(centres, ground.sample)
-        return given.over(mixture_from(r, ground.sample, ground.unit, ground.rule), ground.origin)
+            return given.over(plain_starts("kmeans", 1)(ground).to("cpu"), ground.origin)
+        begun = (given.means - ground.origin).to(ground.sample.x.device)
+        r = partition(lloyd(ground.sample, begun[None]), ground.sample)
+        return given.over(mixture_from(r, ground.sample, ground.unit, ground.rule).to("cpu"), ground.origin)
 
     return make
 
@@ -271,7 +180,7 @@ def continued(mixture: Mixture) -> Callable[[Ground], Mixture]:
     return lambda ground: mixture.shifted(-ground.origin)
 
 
-def blank(ground: Ground, components: int) -> Mixture:
+def blank(ground: Ground) -> Mixture:
     """A mixture whose every part is still to be put in."""
-    mean = torch.zeros(1, components, len(ground.origin), dtype=torch.float64)
-    return Mixture(mean[..., 0], mean, ground.unit, Gaussian())
+    mean = torch.zeros(1, ground.plan.components, len(ground.origin), dtype=torch.float64)
+    return Mixture(mean[..., 0], mean, ground.unit.to("cpu"), Gaussian())

@@ -145,3 +145,8 @@ def data_findings(mixture: Mixture, facts: Survey, names: list[str]) -> list[Fin
         message = f"Only {facts.distinct} of {facts.rows} rows are distinct; equal rows count as often as they occur."
         found.append(Finding("duplicated_rows", None, message))
     return found
+
+
+def status(sound: bool, still: bool) -> str:
+    """One word for how a restart ended."""
+    return "degenerate" if not sound else "converged" if still else "max_iter"

@@ -1,26 +1,29 @@
 """Starts: partitions of a sample, and the one turn of the ring that makes a mixture of a partition."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from mixtura.covariance.base import Covariance
+from mixtura.covariance.base import Covariance, Floor
 from mixtura.draws import stream
 from mixtura.em import Rule
 from mixtura.family import Gaussian
+from mixtura.kmeans import lloyd, nearest, one_hot, plusplus
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
+from mixtura.record import Record
 from mixtura.survey import Sample
-
-LLOYD = 100
-"""Most rounds of k-means."""
 
 NARROW = 1e-6
 """A cluster narrower than this share of the pooled covariance in some direction is shrunk towards it."""
+
+ENTRIES = 2**21
+"""Numbers that the working arrays of a start may hold."""
 
 
 class Draw(NamedTuple):
@@ -31,22 +34,36 @@ class Draw(NamedTuple):
         components: K.
         seed: key of the random streams.
         restarts: R.
+        first: index of the first of these restarts among all.
     """
 
     sample: Sample
     components: int
     seed: int
     restarts: int
+    first: int = 0
 
     def uniforms(self, purpose: str, *shape: int) -> Float64[Tensor, "R ..."]:
-        """Uniform numbers (R, *shape), each restart from its own stream."""
-        each = [stream(self.seed, purpose, r).random(shape) for r in range(self.restarts)]
-        return torch.from_numpy(np.stack(each))
+        """Uniform numbers (R, *shape), each restart from its own stream, drawn on the CPU."""
+        each = [stream(self.seed, purpose, self.first + r).random(shape) for r in range(self.restarts)]
+        return torch.from_numpy(np.stack(each)).to(self.sample.x.device)
 
 
 def kmeans(draw: Draw) -> Float64[Tensor, "R K S"]:
     """k-means from a greedy k-means++ seeding."""
     return partition(lloyd(draw.sample, _seeds(draw)), draw.sample)
+
+
+def standardised(draw: Draw) -> Float64[Tensor, "R K S"]:
+    """k-means on columns of equal variance."""
+    x, weight = draw.sample
+    variance = (weight[:, None] * centred(draw.sample).square()).sum(0) / weight.sum()
+    return kmeans(draw._replace(sample=Sample(x / torch.where(variance > 0, variance, 1.0).sqrt(), weight)))
+
+
+def whitened(draw: Draw) -> Float64[Tensor, "R K S"]:
+    """k-means on rows made uncorrelated, with the same variance in every direction: it sees long thin clusters."""
+    return kmeans(draw._replace(sample=whiten(draw.sample)))
 
 
 def kmeans_plusplus(draw: Draw) -> Float64[Tensor, "R K S"]:
@@ -63,30 +80,35 @@ def random_from_data(draw: Draw) -> Float64[Tensor, "R K S"]:
     return partition(x[at], draw.sample)
 
 
+def whitened_rows(draw: Draw) -> Float64[Tensor, "R K S"]:
+    """Rows to the nearest of K different rows, measured on whitened rows: random partitions of every shape."""
+    return random_from_data(draw._replace(sample=whiten(draw.sample)))
+
+
 def random_responsibilities(draw: Draw) -> Float64[Tensor, "R K S"]:
     """Uniform random responsibilities: nearly equal components, as scikit-learn's ``random``."""
     r = draw.uniforms("random", len(draw.sample.x), draw.components).mT.contiguous()
     return r / r.sum(1, keepdim=True)
 
 
-STARTS: dict[str, Callable[[Draw], Tensor]] = {
+Start = Callable[[Draw], Tensor]
+
+STARTS: dict[str, Start] = {
     "kmeans": kmeans,
     "k-means++": kmeans_plusplus,
     "random_from_data": random_from_data,
     "random": random_responsibilities,
+    "whitened": whitened,
 }
-"""Named starts: each gives responsibilities (R, K, S) on the sample."""
+"""Starts by the names that users give: each makes responsibilities (R, K, S) on the sample."""
 
-
-def squared_distances(x: Float64[Tensor, "S D"], centres: Float64[Tensor, "R K D"]) -> Float64[Tensor, "R K S"]:
-    """|x − c|², without the cancellation of an expanded square."""
-    return torch.cdist(centres, x.expand(len(centres), -1, -1), compute_mode="donot_use_mm_for_euclid_dist").square()
+RACERS: dict[str, Start] = {**STARTS, "standardised": standardised, "whitened_rows": whitened_rows}
+"""Starts by the names under which they enter a race."""
 
 
 def partition(centres: Float64[Tensor, "R K D"], sample: Sample) -> Float64[Tensor, "R K S"]:
     """One-hot responsibilities of the nearest centre."""
-    nearest = squared_distances(sample.x, centres).argmin(1)
-    return torch.nn.functional.one_hot(nearest, centres.shape[1]).mT.to(torch.float64)
+    return one_hot(nearest(sample.x, centres)[1], centres.shape[1])
 
 
 def _seeds(draw: Draw) -> Float64[Tensor, "R K D"]:
@@ -94,42 +116,21 @@ def _seeds(draw: Draw) -> Float64[Tensor, "R K D"]:
     return plusplus(draw.sample, draw.uniforms("k-means++", draw.components, trials))
 
 
-def plusplus(sample: Sample, u: Float64[Tensor, "R K T"]) -> Float64[Tensor, "R K D"]:
-    """Greedy k-means++ for all restarts together: of T candidates drawn by squared distance, the best is kept."""
-    x, weight = sample
-    restarts, components, _ = u.shape
-    centres = x.new_empty(restarts, components, x.shape[1])
-    nearest = x.new_ones(restarts, len(x))
-    for k in range(components):
-        mass = (nearest * weight).cumsum(1)
-        candidates = torch.searchsorted(mass, u[:, k] * mass[:, -1:]).clamp_max(len(x) - 1)
-        if k == 0:
-            chosen, nearest = candidates[:, 0], torch.full_like(nearest, torch.inf)
-        else:
-            gap = squared_distances(x, x[candidates])
-            cost = (torch.minimum(gap, nearest[:, None]) * weight).sum(-1)
-            chosen = candidates.gather(1, cost.argmin(1, keepdim=True))[:, 0]
-        centres[:, k] = x[chosen]
-        nearest = torch.minimum(nearest, squared_distances(x, centres[:, k : k + 1])[:, 0])
-    return centres
+def centred(sample: Sample) -> Float64[Tensor, "S D"]:
+    """Rows relative to their mean."""
+    return sample.x - (sample.weight @ sample.x) / sample.weight.sum()
 
 
-def lloyd(sample: Sample, centres: Float64[Tensor, "R K D"]) -> Float64[Tensor, "R K D"]:
-    """k-means (Lloyd 1982) for all restarts together; a centre that loses its rows moves to the farthest row."""
-    x, weight = sample
-    labels: Int64[Tensor, "R S"] | None = None
-    for _ in range(LLOYD):
-        distance, found = squared_distances(x, centres).min(1)
-        if labels is not None and torch.equal(found, labels):
-            break
-        labels = found
-        member = torch.nn.functional.one_hot(labels, centres.shape[1]).mT.to(x) * weight
-        count = member.sum(-1, keepdim=True)
-        centres = torch.where(count > 0, (member @ x) / count.clamp_min(torch.finfo(x.dtype).tiny), centres)
-        for r, k in (count[..., 0] == 0).nonzero().tolist():
-            far = distance[r].argmax()
-            centres[r, k], distance[r, far] = x[far], 0
-    return centres
+def whiten(sample: Sample) -> Sample:
+    """The same rows in coordinates in which they are uncorrelated and have unit variance; flat directions go."""
+    x = centred(sample)
+    covariance = (x * (sample.weight / sample.weight.sum())[:, None]).mT @ x
+    sd = torch.where(covariance.diagonal() > 0, covariance.diagonal(), 1.0).sqrt()
+    value, vector = torch.linalg.eigh(covariance / (sd[:, None] * sd))
+    wide = value > 1e-10 * value[-1]
+    if not bool(wide.any()):
+        return sample
+    return Sample(x @ (vector[:, wide] / value[wide].sqrt() / sd[:, None]), sample.weight)
 
 
 def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, rule: Rule) -> Mixture:
@@ -138,27 +139,72 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
     Clusters with few rows, or flat ones, have their scatter shrunk towards the pooled one, so that no start is
     singular. Clusters without rows get no weight.
     """
-    x, features = sample.x, sample.x.shape[1]
+    features = sample.x.shape[1]
     weighted = r * sample.weight
     n = weighted.sum(-1)
-    mean = (weighted @ x) / n.clamp_min(torch.finfo(x.dtype).tiny)[..., None]
-    scatter = torch.stack([_scatter(w, x, m) for w, m in zip(weighted, mean, strict=True)])
-    pooled = (scatter.sum(1) / n.sum(1)[:, None, None])[:, None]
-    weak = (n < 2 * features + 2) | flat(scatter / n.clamp_min(1e-300)[..., None, None], pooled)
-    pull = torch.where(weak, features + 2.0, 0.0)[..., None, None]
-    count = n[..., None, None]
-    scatter = count * (scatter + pull * pooled) / (count + pull)
-    zero = torch.zeros_like(mean)
+    mean = (weighted.flatten(0, 1) @ sample.x).view(*n.shape, features) / n.clamp_min(1e-300)[..., None]
+    s2 = scatter(weighted, mean, sample.x, unit)
+    if not unit.shared:
+        pooled = tuple(t.sum(1, keepdim=True) / scaled(n.sum(1, keepdim=True), t) for t in s2)
+        weak = n < 2 * features + 2
+        weak = weak | flat(shrunk(s2, n, pooled, weak, features), n, pooled, unit)
+        s2 = shrunk(s2, n, pooled, weak, features)
     blank = Mixture(torch.zeros_like(n), mean, unit, Gaussian())
-    return rule.update(Moments(n.sum(1, keepdim=True), n, n, zero, unit.from_scatter(scatter), ()), blank)
+    return rule.update(Moments(n.sum(1, keepdim=True), n, n, torch.zeros_like(mean), s2, ()), blank)
 
 
-def _scatter(weight: Float64[Tensor, "K S"], x: Float64[Tensor, "S D"], mean: Float64[Tensor, "K D"]) -> Tensor:
-    return torch.stack([((x - m) * w[:, None]).mT @ (x - m) for w, m in zip(weight, mean, strict=True)])
+@dataclass(frozen=True, eq=False)
+class Second(Record):
+    """Second-order statistics of one or more restarts."""
+
+    s2: tuple[Tensor, ...]
 
 
-def flat(sigma: Float64[Tensor, "R K D D"], pooled: Float64[Tensor, "R 1 D D"]) -> Tensor:
-    """(R, K): the covariance is much narrower than the pooled one in some direction that varies at all."""
-    sd = pooled.diagonal(dim1=-2, dim2=-1).sqrt().clamp_min(1e-300)
-    scaled = sigma / (sd[..., :, None] * sd[..., None, :])
-    return torch.linalg.eigvalsh(scaled.nan_to_num())[..., 0] < NARROW
+def scatter(
+    weighted: Float64[Tensor, "R K S"], mean: Float64[Tensor, "R K D"], x: Float64[Tensor, "S D"], unit: Covariance
+) -> tuple[Tensor, ...]:
+    """The structure's second-order statistics about the means of the clusters: nothing cancels, unlike in Σ w xxᵀ."""
+    restarts, components, features = mean.shape
+    rows = max(1, min(len(x), ENTRIES // (components * features)))
+    batch = max(1, ENTRIES // (components * features * rows))
+
+    def some(w: Float64[Tensor, "R K S"], m: Float64[Tensor, "R K D"]) -> Second:
+        cuts = [slice(at, at + rows) for at in range(0, len(x), rows)]
+        parts = [Second(unit.moment(unit.whiten(x[cut].mT, m), w[..., cut])[1]) for cut in cuts]
+        return sum(parts[1:], parts[0])
+
+    groups = [slice(at, at + batch) for at in range(0, restarts, batch)]
+    return Record.cat([some(weighted[group], mean[group]) for group in groups]).s2
+
+
+def shrunk(
+    s2: tuple[Tensor, ...],
+    n: Float64[Tensor, "R K"],
+    pooled: tuple[Tensor, ...],
+    weak: Bool[Tensor, "R K"],
+    features: int,
+) -> tuple[Tensor, ...]:
+    """The statistics with D + 2 rows' worth of the pooled ones mixed into those of weak clusters."""
+    pull = weak.to(n) * (features + 2)
+    keep = n / (n + pull).clamp_min(1e-300)
+    return tuple(scaled(keep, t) * (t + scaled(pull, t) * p) for t, p in zip(s2, pooled, strict=True))
+
+
+def scaled(factor: Float64[Tensor, "R K"], like: Tensor) -> Tensor:
+    """One factor for each component, ready to multiply a statistic."""
+    return factor.reshape(factor.shape + (1,) * (like.ndim - 2))
+
+
+def flat(
+    s2: tuple[Tensor, ...], n: Float64[Tensor, "R K"], pooled: tuple[Tensor, ...], unit: Covariance
+) -> Bool[Tensor, "R K"]:
+    """Clusters that are much narrower than the pooled ones in some direction that varies at all."""
+    one = torch.ones_like(n)
+    own = unit.maximise(n.clamp_min(1e-300), s2, Floor())
+    whole = unit.maximise(one[:, :1], pooled, Floor())
+    variance = whole.variances().clamp_min(1e-300)
+    if not unit.own_orientation:
+        return (own.variances() / variance).amin(-1) < NARROW
+    sd = variance.sqrt()
+    correlation = own.dense() / (sd[..., :, None] * sd[..., None, :])
+    return ~(torch.linalg.eigvalsh(correlation.nan_to_num())[..., 0] >= NARROW)

@@ -14,6 +14,9 @@ from mixtura.rows import BUDGET, rows_within
 SAMPLE = 5000
 """Rows in the sample; data sets up to this size are sampled whole."""
 
+CROWD, CROWD_BYTES = 32768, 16 * 2**20
+"""Most rows in the crowd, and the bytes they may take; it is never smaller than the sample."""
+
 CLIP = 1e-12
 """Variances below this share of a column's robust scale are raised to it."""
 
@@ -46,6 +49,8 @@ class Survey(NamedTuple):
         low: (D,), smallest value of each column.
         high: (D,), largest value.
         sample: all rows up to 5,000, else 5,000 drawn without replacement with probability by weight.
+        crowd: more rows drawn so, in the order of the draw: any first part of them is a sample; up to 5,000 rows the
+            sample itself.
         distinct: different rows in the sample.
         scale: (D,), squared interquartile range; where that is 0, the smallest positive one or the column's variance.
         covariance: (D, D), of the sample, maximum likelihood.
@@ -58,6 +63,7 @@ class Survey(NamedTuple):
     low: Float64[Tensor, "D"]
     high: Float64[Tensor, "D"]
     sample: Sample
+    crowd: Sample
     distinct: int
     scale: Float64[Tensor, "D"]
     covariance: Float64[Tensor, "D D"]
@@ -88,7 +94,7 @@ def survey(source: Source, seed: int) -> Survey:
     features = source.shape[1]
     rows, weight, total = 0, 0.0, torch.zeros(features, dtype=torch.float64)
     low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
-    reservoir = Reservoir(features, seed)
+    reservoir = Reservoir(features, seed, max(SAMPLE, min(CROWD, CROWD_BYTES // (8 * features))))
     for block in source.blocks(rows_within(BUDGET, 8 * features)):
         x, w = _present(block)
         if not len(x):
@@ -99,7 +105,8 @@ def survey(source: Source, seed: int) -> Survey:
         reservoir.add(x, w)
     if not rows:
         raise ValueError("sample_weight is zero for every row: at least one row must count")
-    sample = reservoir.sample()
+    crowd = reservoir.crowd()
+    sample = canonical(Sample(*(t[:SAMPLE] for t in crowd)), drawn=rows > SAMPLE)
     share = sample.weight / sample.weight.sum()
     centred = sample.x - share @ sample.x
     return Survey(
@@ -109,6 +116,7 @@ def survey(source: Source, seed: int) -> Survey:
         low=low,
         high=high,
         sample=sample,
+        crowd=crowd if rows > SAMPLE else sample,
         distinct=len(sample.x),
         scale=robust_scale(sample),
         covariance=(centred * share[:, None]).mT @ centred,
@@ -130,12 +138,11 @@ class Reservoir:
     Each row draws an exponential of rate w keyed by its place among the rows offered; the smallest ones are kept.
     """
 
-    def __init__(self, features: int, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, features: int, seed: int, size: int) -> None:
+        self.seed, self.size = seed, size
         self.x = torch.empty(0, features, dtype=torch.float64)
         self.weight = torch.empty(0, dtype=torch.float64)
         self.key = torch.empty(0, dtype=torch.float64)
-        self.partial = False
         self.offered = 0
 
     def add(self, x: Tensor, weight: Tensor) -> None:
@@ -143,22 +150,28 @@ class Reservoir:
         draws = stream(self.seed, "sample", row=self.offered).random(len(x))
         self.offered += len(x)
         key = torch.from_numpy(-np.log1p(-draws)) / weight
-        if len(self.key) == SAMPLE:
+        if len(self.key) == self.size:
             better = key < self.key.max()
             x, weight, key = x[better], weight[better], key[better]
         self.x, self.weight = torch.cat([self.x, x]), torch.cat([self.weight, weight])
         self.key = torch.cat([self.key, key])
-        if len(self.key) > SAMPLE:
-            self.partial = True
-            at = self.key.topk(SAMPLE, largest=False).indices
+        if len(self.key) > self.size:
+            at = self.key.topk(self.size, largest=False).indices
             self.x, self.weight, self.key = self.x[at], self.weight[at], self.key[at]
 
-    def sample(self) -> Sample:
-        """The rows kept, in canonical form; a partial sample has been drawn by weight, so its rows weigh the same."""
-        weight = torch.ones_like(self.weight) if self.partial else self.weight
-        x, back = np.unique(self.x.numpy(), axis=0, return_inverse=True)
-        merged = np.bincount(back.reshape(-1), weights=weight.numpy(), minlength=len(x))
-        return Sample(torch.from_numpy(x), torch.from_numpy(merged))
+    def crowd(self) -> Sample:
+        """The rows kept, in the order of the draw; a part of all rows has been drawn by weight: they weigh the same."""
+        order = self.key.argsort(stable=True)
+        drawn = self.offered > self.size
+        return Sample(self.x[order], torch.ones_like(self.weight) if drawn else self.weight[order])
+
+
+def canonical(sample: Sample, drawn: bool) -> Sample:
+    """Equal rows merged, their weights added, sorted; rows that were drawn by weight weigh the same."""
+    x, back = np.unique(sample.x.numpy(), axis=0, return_inverse=True)
+    weight = torch.ones_like(sample.weight) if drawn else sample.weight
+    merged = np.bincount(back.reshape(-1), weights=weight.numpy(), minlength=len(x))
+    return Sample(torch.from_numpy(x), torch.from_numpy(merged))
 
 
 def robust_scale(sample: Sample) -> Float64[Tensor, "D"]:

@@ -1,0 +1,139 @@
+"""Plan: what to fit and how, and the ground that a search for the optimum stands on."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from mixtura.covariance import Structure
+from mixtura.covariance.base import Covariance, Floor
+from mixtura.data.array import Array
+from mixtura.draws import stream
+from mixtura.em import Likelihood, Outcome, Rule, Stop, Turn
+from mixtura.rows import Rows
+from mixtura.survey import SAMPLE, Sample, Survey
+
+
+class Found(NamedTuple):
+    """What a search ended with.
+
+    Attributes:
+        outcome: the restarts that ran to the end, on all rows.
+        starts: one dict for every start, as ``starts_`` shows them.
+        ends: for each of these restarts, its place in ``starts``.
+    """
+
+    outcome: Outcome
+    starts: list[dict[str, Any]]
+    ends: list[int]
+
+
+Search = Callable[["Ground"], Found]
+"""A way of looking for the optimum."""
+
+
+class Plan(NamedTuple):
+    """What to fit and how.
+
+    Attributes:
+        structure: of the covariances.
+        components: K.
+        added: variance added to every diagonal; None clips only.
+        clip: raise collapsed variances to the survey's floor.
+        stop: when a restart is still.
+        passes: most passes of a run; 0 returns the start.
+        search: how the optimum is looked for.
+        last_step: end with the M-step after the last pass, as scikit-learn does.
+        ordered: order the components by weight.
+        seed: key of all random streams.
+        device: where rows are counted.
+        dtype: in which rows are counted; None is the source's.
+        watch: told of every pass: the running restarts and their turn.
+    """
+
+    structure: Structure
+    components: int
+    added: float | None
+    clip: bool
+    stop: Stop
+    passes: int
+    search: Search
+    last_step: bool
+    ordered: bool
+    seed: int
+    device: torch.device
+    dtype: torch.dtype | None = None
+    watch: Callable[[Tensor, Turn], Any] | None = None
+
+
+class Field(NamedTuple):
+    """Rows to race on.
+
+    Attributes:
+        rows: some of them, or all.
+        size: how many.
+        weight: the sum of their weights.
+    """
+
+    rows: Rows
+    size: int
+    weight: float
+
+
+class Ground(NamedTuple):
+    """What a search stands on; parameters are relative to ``origin`` and live where the rows are counted.
+
+    Attributes:
+        plan: what was asked for.
+        facts: the survey of the data.
+        rows: all of them.
+        sample: rows of the survey relative to the origin of the fit.
+        origin: (D,), float64, on the CPU.
+        unit: identity matrices of the structure, for one restart.
+        floor: of the M-step.
+        rule: the M-step.
+    """
+
+    plan: Plan
+    facts: Survey
+    rows: Rows
+    sample: Sample
+    origin: Float64[Tensor, "D"]
+    unit: Covariance
+    floor: Floor
+    rule: Rule
+
+    def part(self, size: int) -> Sample:
+        """At most ``size`` rows of the survey, drawn by weight; a smaller part is the beginning of a larger one."""
+        if self.facts.rows > SAMPLE:
+            x, weight = self.facts.crowd
+            chosen = Sample(x[:size], weight if size >= len(x) else torch.ones_like(weight[:size]))
+        elif size >= len(self.facts.sample.x):
+            return self.sample
+        else:
+            x, weight = self.facts.sample
+            draws = torch.from_numpy(stream(self.plan.seed, "part").random(len(x)))
+            at = (-torch.log1p(-draws) / weight).argsort(stable=True)[:size]
+            chosen = Sample(x[at], torch.ones_like(weight[at]))
+        return Sample((chosen.x - self.origin).to(self.rows.home), chosen.weight.to(self.rows.home))
+
+    def field(self, size: int) -> Field:
+        """Rows to race on: of few data the survey's canonical ones, of many a part; all rows from ``size`` on."""
+        facts = self.facts
+        if facts.rows > SAMPLE and size >= min(facts.rows, len(facts.crowd.x)):
+            return Field(self.rows, facts.rows, facts.weight)
+        x, weight = self.part(size)
+        nothing = torch.zeros_like(self.origin)
+        rows = Rows(Array(x, weight), dtype=self.rows.dtype, device=self.rows.device, origin=nothing)
+        return Field(rows, len(x), float(weight.sum()))
+
+
+def ground_of(facts: Survey, rows: Rows, plan: Plan) -> Ground:
+    """What a search stands on."""
+    origin, home = rows.origin.to(torch.float64), rows.home
+    floor = Floor(facts.least.to(home) if plan.clip else None, plan.added or 0.0)
+    unit = plan.structure.unit(1, plan.components, len(origin)).to(home)
+    sample = Sample((facts.sample.x - origin).to(home), facts.sample.weight.to(home))
+    return Ground(plan, facts, rows, sample, origin, unit, floor, Likelihood(floor))
