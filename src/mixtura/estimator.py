@@ -324,7 +324,8 @@ class GaussianMixture(FittedMixture):
         stop: Stop
         search: Search
         if self.tol == "auto":
-            stop = Still()
+            racing = self.init_params == "auto" and given.none and not (going_on or theirs)
+            stop = Still(EFFORTS[self.effort].per_row) if racing else Still()
         else:
             stop = Gain(float(self.tol), getattr(self, "lower_bound_", None) if going_on and theirs else None)
         seed = 0 if theirs else seed_of(self.random_state)
