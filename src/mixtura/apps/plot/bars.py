@@ -16,7 +16,7 @@ FEWEST, MANY = 5, 120
 TALLEST = 2.5
 """A component too narrow for the bars may leave the axes above this many times the tallest one."""
 
-Bins = int | str | Sequence[float] | np.ndarray
+Bins = int | str | Sequence[float | int] | np.ndarray
 
 
 def histogram(

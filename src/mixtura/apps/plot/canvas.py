@@ -16,7 +16,7 @@ INSIDE = 8
 """Most entries of a key inside the axes, where there is no room beside them."""
 
 
-def new_axes(columns: int = 1, rows: int = 1, width: float = 5.2, height: float = 4.2) -> Any:
+def new_axes(columns: int = 1, rows: int = 1, width: float | int = 5.2, height: float | int = 4.2) -> Any:
     """Axes on a figure of their own (``ax.figure``), drawn without a display: one, or a (rows, columns) array.
 
     Args:
@@ -60,7 +60,7 @@ def credit(ax: Any, text: str) -> None:
     first.figure.supxlabel(text, fontsize=6.5, color=GREY, x=0.995, ha="right")
 
 
-def dress(ax: Any, across: str, up: str, title: str | None, *, size: float = 9) -> None:
+def dress(ax: Any, across: str, up: str, title: str | None, *, size: float | int = 9) -> None:
     """Name the axes, thin the frame, and put a quiet grid behind."""
     ax.set_xlabel(across, fontsize=size, color=INK)
     ax.set_ylabel(up, fontsize=size, color=INK)

@@ -56,6 +56,8 @@ def criteria(
     table = getattr(table, "table_", table)
     structures, components, value, sound = _columns(table, criterion)
     ax = new_axes() if ax is None else ax
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(structures.tolist()))
     for turn, name in enumerate(names):
         here = structures == name
@@ -64,12 +66,17 @@ def criteria(
     best = _best(ax, components, value, sound)
     label = CRITERIA.get(criterion, criterion)
     dress(ax, "number of components", f"{label} (lower is better)", title)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
     ax.margins(y=0.1)
     if best is None:
         tell(ax, "no model is sound")
     else:
-        tell(ax, f"best: {structures[best]} with {components[best]} components, {label} {value[best]:.1f}")
+        tell(
+            ax,
+            f"best: {structures[best]} with {components[best]} components, {label} {value[best]:.1f}".replace(
+                " -", " −"
+            ),
+        )
     if legend:
         key(ax, _handles(ax, best is not None, bool(sound.all())))
     return ax
@@ -91,7 +98,12 @@ def _columns(table: Any, criterion: str) -> tuple[np.ndarray, np.ndarray, np.nda
         raise ValueError(f"columns of table have {[len(c) for c in columns]} rows, expected one row a model in each")
     structures, components, value, status = columns
     value = value.astype(np.float64)
-    return structures.astype(str), components.astype(int), value, np.isin(status.astype(str), SOUND) & np.isfinite(value)
+    return (
+        structures.astype(str),
+        components.astype(int),
+        value,
+        np.isin(status.astype(str), SOUND) & np.isfinite(value),
+    )
 
 
 def _curve(ax: Any, turn: int, of: int, name: str, components: np.ndarray, value: np.ndarray) -> None:
@@ -99,7 +111,9 @@ def _curve(ax: Any, turn: int, of: int, name: str, components: np.ndarray, value
     from matplotlib.transforms import blended_transform_factory
 
     colour, marker, _ = seen = look(turn)
-    ax.plot(components, value, color=colour, linestyle=seen.line, linewidth=1.4, marker=marker, markersize=4.5, label=name)
+    ax.plot(
+        components, value, color=colour, linestyle=seen.line, linewidth=1.4, marker=marker, markersize=4.5, label=name
+    )
     gaps = components[np.isnan(value)]
     # Structures beside each other, so that none hides another.
     aside = 0.5 * (turn - (of - 1) / 2) / max(of, 4)
@@ -128,10 +142,10 @@ def _handles(ax: Any, best: bool, sound: bool) -> list[Any]:
 
     handles = [line for line in ax.lines if not line.get_label().startswith("_")]
     if best:
-        star = {"marker": "*", "markersize": 9, "markeredgecolor": "white"}
+        star: dict[str, Any] = {"marker": "*", "markersize": 9, "markeredgecolor": "white"}
         handles.append(Line2D([], [], color=INK, linestyle="", label="the best", **star))
     if any(line.get_gid() == "near" for line in ax.lines):
-        ring = {"marker": "o", "markersize": 8, "markerfacecolor": "none"}
+        ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": "none"}
         handles.append(Line2D([], [], color=INK, linestyle="", label=f"within {NEAR:g} of it", **ring))
     if not sound:
         handles.append(Line2D([], [], color=INK, linestyle="", marker="x", markersize=5, label="not sound"))

@@ -30,7 +30,7 @@ def density(
     ax: Any = None,
     *,
     features: Features = (0, 1),
-    levels: Sequence[float] = (0.5, 0.8, 0.95),
+    levels: Sequence[float | int] = (0.5, 0.8, 0.95),
     names: Sequence[str] | None = None,
     title: str | None = None,
     size: float | int | None = None,
@@ -108,10 +108,11 @@ def draw_density(ax: Any, flat: Marginal, masses: list[float], xy: np.ndarray) -
     across, up = (grid(low[i], high[i], flat.mean[:, i], flat.sd[:, i], 160) for i in (0, 1))
     surface = _surface(flat, across, up)
     top = max(float(surface.max()), float(height.max()))
-    steps = MaxNLocator(9).tick_values(levels[0], top)
+    steps = np.asarray(MaxNLocator(9).tick_values(levels[0], top))
     colours = LinearSegmentedColormap.from_list("mixtura", SHADES)
-    shades = ax.contourf(across, up, surface, levels=steps[steps >= steps[0]], cmap=colours, zorder=0)
-    lines = ax.contour(across, up, surface, levels=levels[1:], colors=INK, linewidths=0.9, zorder=3)
+    shades = ax.contourf(across, up, surface, levels=steps, cmap=colours, zorder=0)
+    thick = 0.9 if len(flat.mean) <= LABELLED else 0.6
+    lines = ax.contour(across, up, surface, levels=levels[1:], colors=INK, linewidths=thick, zorder=3)
     lines.set_linestyles([STYLES[min(turn, len(STYLES) - 1)] for turn in range(len(masses))][::-1])
     names = {level: f"{100 * mass:g} %" for level, mass in zip(lines.levels, masses, strict=True)}
     if len(flat.mean) <= LABELLED:

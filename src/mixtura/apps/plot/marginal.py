@@ -12,6 +12,9 @@ from mixtura.mixture import Mixture
 NODES = 20_000
 """Points of equal probability from which masses are measured."""
 
+NARROWEST = 12
+"""Most components around which a grid is refined."""
+
 
 class Marginal(NamedTuple):
     """The components that have weight, in d of the features.
@@ -65,7 +68,7 @@ class Marginal(NamedTuple):
         mass = np.repeat(np.exp(self.log_weight) / each, each)
         return points.reshape(-1, 2), mass / mass.sum()
 
-    def level(self, masses: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def level(self, masses: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log densities (M,) whose level sets hold the masses; and the nodes with their log densities.
 
         The set of smallest area that holds a mass is {p(x) ≥ c} (Hyndman 1996, The American Statistician 50, 120–126).
@@ -110,9 +113,10 @@ def marginal(model: Any, at: Sequence[int]) -> Marginal:
     return Marginal(number, log_weight[number], mean[number], covariance[number], mixture.family)
 
 
-def grid(low: float, high: float, centre: np.ndarray, sd: np.ndarray, points: int) -> np.ndarray:
+def grid(low: float | int, high: float | int, centre: np.ndarray, sd: np.ndarray, points: int) -> np.ndarray:
     """Positions from ``low`` to ``high``, closer together across components too narrow for equal steps."""
     even = np.linspace(low, high, points)
-    narrow = sd < 4 * (even[1] - even[0])
-    around = centre[narrow, None] + sd[narrow, None] * np.linspace(-4, 4, 33)
+    narrow = np.flatnonzero(sd < 2 * (even[1] - even[0]))
+    narrow = narrow[np.argsort(sd[narrow], kind="stable")][:NARROWEST]
+    around = centre[narrow, None] + sd[narrow, None] * np.linspace(-4, 4, 25)
     return np.unique(np.concatenate([even, around[(around > low) & (around < high)]]))

@@ -1,12 +1,14 @@
 """Matrix: every pair of features at once, with a histogram of each on the diagonal."""
 
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mixtura.apps.plot.bars import counted, draw_bars, draw_curves, edges_of
-from mixtura.apps.plot.canvas import ROWS, dress, new_axes
+from mixtura.apps.plot.canvas import NOTE, ROWS, dress, new_axes
 from mixtura.apps.plot.marginal import Marginal, marginal
 from mixtura.apps.plot.palette import GREY, INK
 from mixtura.apps.plot.points import (
@@ -25,6 +27,10 @@ MOST_FEATURES = 6
 """Features that are drawn when none are chosen."""
 
 
+WIDE = 18
+"""Letters of a name that fit beside one of the axes."""
+
+
 def pairs(
     X: Any,
     model: Any = None,
@@ -33,7 +39,7 @@ def pairs(
     labels: Any = None,
     features: Features | None = None,
     most_features: int = MOST_FEATURES,
-    deviations: Sequence[float] = (1, 2),
+    deviations: Sequence[float | int] = (1, 2),
     sample_weight: Any = None,
     names: Sequence[str] | None = None,
     called: Called | None = None,
@@ -46,8 +52,8 @@ def pairs(
     """Draw every pair of features below the diagonal, and the histogram of each feature with its components on it.
 
     The upper half is left empty for the key. When there are more features than ``most_features`` and none are chosen,
-    those are drawn in which the components of the model differ most: where the variance between the means is the largest
-    share of the variance of the mixture. Without a model the first ones are drawn. A note says so.
+    those are drawn in which the components of the model differ most: where the variance between the means is the
+    largest share of the variance of the mixture. Without a model the first ones are drawn. A note says so.
 
     Args:
         X: (N, D) rows; see :func:`scatter`.
@@ -67,7 +73,7 @@ def pairs(
         legend: name the components in the upper half.
 
     Returns:
-        (d, d) array of axes; those above the diagonal are invisible.
+        (d, d) array of axes; those above the diagonal are off.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -89,7 +95,7 @@ def pairs(
     area = 0.6 * point_size(len(shown.chosen)) if size is None else float(size)
     xy = shown.columns(at)
     lost = ""
-    for i, j in zip(*np.tril_indices(len(at), -1), strict=True):
+    for i, j in ((up, across) for up in range(len(at)) for across in range(up)):
         lost = draw_points(axes[i, j], xy[:, [j, i]], groups, area) or lost
         if model is not None:
             flat = marginal(model, [at[j], at[i]])
@@ -172,9 +178,9 @@ def _dress(axes: np.ndarray, names: list[str], limits: list[tuple[float, float]]
     last = len(names) - 1
     for (i, j), ax in np.ndenumerate(axes):
         if j > i:
-            ax.set_visible(False)
+            ax.set_axis_off()
             continue
-        dress(ax, names[j] if i == last else "", names[i] if j == 0 and i else "", None, size=8)
+        dress(ax, broken(names[j]) if i == last else "", broken(names[i]) if j == 0 and i else "", None, size=8)
         ax.set_xlim(limits[j])
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.tick_params(labelbottom=i == last, labelleft=j == 0 and i > 0)
@@ -182,34 +188,40 @@ def _dress(axes: np.ndarray, names: list[str], limits: list[tuple[float, float]]
             ax.grid(False)
             ax.set_yticks([])
             ax.spines["left"].set_visible(False)
-            ax.set_title(names[i], fontsize=8, color=INK, pad=3)
         else:
             ax.set_ylim(limits[i])
             ax.yaxis.set_major_locator(MaxNLocator(3))
 
 
+def broken(name: str) -> str:
+    """A long name on several lines, parted after a space, an underscore or a slash."""
+    lines = [""]
+    for piece in re.split(r"(?<=[ _/])", name):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > WIDE:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip(" ") for line in lines)
+
+
 def _head(axes: np.ndarray, title: str | None, note: str) -> None:
-    """The title of the figure, and the note in the empty corner below it."""
+    """The title of the figure, and the note at the top of the empty half."""
     figure = axes[0, 0].figure
     if title:
         figure.suptitle(title, fontsize=10, color=INK)
     if note:
-        corner = axes[0, -1].get_position()
-        figure.text(corner.x1, corner.y1, note, fontsize=7, color=GREY, ha="right", va="top", wrap=True)
+        inches = figure.get_size_inches()[0] * (1 - 1 / len(axes))
+        lines = textwrap.fill(note, max(24, int(inches * 18)))
+        style: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 7, "color": GREY, "gid": NOTE}
+        text = axes[0, -1].text(1, 1.02, lines, transform=axes[0, -1].transAxes, **style)
+        # Wider than its cell, for which the layout need not make room.
+        text.set_in_layout(False)
 
 
 def _key(axes: np.ndarray, groups: list[Group], title: str) -> None:
     """A legend in the empty upper half."""
     handles = point_handles(groups)
     columns = -(-len(handles) // min(ROWS, 4 * (len(axes) - 1)))
-    axes[0, 0].figure.legend(
-        handles=handles,
-        title=title,
-        loc="upper right",
-        bbox_to_anchor=(0.985, 0.94),
-        ncols=columns,
-        fontsize=8,
-        title_fontsize=8,
-        frameon=False,
-        labelcolor=INK,
-    )
+    style: dict[str, Any] = {"fontsize": 8, "title_fontsize": 8, "labelcolor": INK, "frameon": False}
+    style |= {"title": title, "alignment": "left", "ncols": columns, "columnspacing": 1.0}
+    legend = axes[0, -1].legend(handles=handles, loc="upper right", bbox_to_anchor=(1.02, 0.92), **style)
+    legend.set_in_layout(False)

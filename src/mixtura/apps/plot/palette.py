@@ -1,6 +1,6 @@
 """Palette: the colour, the marker and the line style that a component has in every picture."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#882255")
 """Six colours of Okabe and Ito (2008), which the colour-blind can tell apart, and for their yellow, which is lost on
@@ -8,7 +8,7 @@ white, the wine of Tol (2021); their black is kept for text and sums."""
 
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "h")
 
-DASHES: tuple[tuple[float, ...], ...] = (
+DASHES: tuple[tuple[float | int, ...], ...] = (
     (),
     (5, 1.6),
     (1.2, 1.2),
@@ -41,10 +41,10 @@ class Look(NamedTuple):
 
     colour: str
     marker: str
-    dashes: tuple[float, ...]
+    dashes: tuple[float | int, ...]
 
     @property
-    def line(self) -> tuple[float, tuple[float, ...] | None]:
+    def line(self) -> Any:
         """The line style as matplotlib takes it."""
         return 0.0, self.dashes or None
 

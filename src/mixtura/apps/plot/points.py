@@ -79,7 +79,7 @@ def clusters(
     *,
     labels: Any = None,
     features: Features = (0, 1),
-    deviations: Sequence[float] = (1, 2),
+    deviations: Sequence[float | int] = (1, 2),
     names: Sequence[str] | None = None,
     called: Called | None = None,
     title: str | None = None,
@@ -196,7 +196,7 @@ def point_handles(groups: list[Group]) -> list[Any]:
     return [Line2D([], [], color=c, marker=m, linestyle="", markersize=5, label=name) for name, (c, m, _) in looks]
 
 
-def ellipse(covariance: np.ndarray, deviations: float) -> tuple[float, float, float]:
+def ellipse(covariance: np.ndarray, deviations: float | int) -> tuple[float, float, float]:
     """Width, height and angle (degrees) of the curve at a number of standard deviations from a mean in the plane.
 
     Args:
@@ -208,12 +208,12 @@ def ellipse(covariance: np.ndarray, deviations: float) -> tuple[float, float, fl
     return float(width), float(height), math.degrees(math.atan2(vector[1, 1], vector[0, 1]))
 
 
-def ellipse_note(deviations: Sequence[float]) -> str:
+def ellipse_note(deviations: Sequence[float | int]) -> str:
     """What is said of the ellipses."""
     return f"ellipses at {' and '.join(f'{d:g}' for d in deviations)} sd" if len(deviations) else ""
 
 
-def draw_ellipses(ax: Any, flat: Marginal, deviations: Sequence[float], *, width: float = 1.5) -> None:
+def draw_ellipses(ax: Any, flat: Marginal, deviations: Sequence[float | int], *, width: float | int = 1.5) -> None:
     """The ellipses of each component, thinner the farther out, on a white rim that shows over its points."""
     from matplotlib.patches import Ellipse
     from matplotlib.patheffects import withStroke
@@ -230,7 +230,7 @@ def draw_ellipses(ax: Any, flat: Marginal, deviations: Sequence[float], *, width
     ax.autoscale_view()
 
 
-def draw_numbers(ax: Any, flat: Marginal, *, size: float = 8) -> None:
+def draw_numbers(ax: Any, flat: Marginal, *, size: float | int = 8) -> None:
     """Each component's number at its mean: what colour-blind readers and copiers keep."""
     from matplotlib.patheffects import withStroke
 

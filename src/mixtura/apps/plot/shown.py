@@ -72,8 +72,8 @@ def show(X: Any, names: Sequence[str] | None, model: Any, *, most: int | None, s
         own = own or getattr(model, "feature_names_in_", None)
         if mixture.shape[2] != features:
             raise ValueError(
-                f"X has {features} features, expected the {mixture.shape[2]} that the model was fitted on: pass them all "
-                "and choose some with features="
+                f"X has {features} features, expected the {mixture.shape[2]} that the model was fitted on: pass all "
+                "of them and choose some with features="
             )
     given = own if names is None else names
     found = [f"x{j}" for j in range(features)] if given is None else [str(name) for name in given]
@@ -103,7 +103,9 @@ def position(feature: Feature, names: list[str]) -> int:
         if names.count(feature) != 1:
             what = "no feature" if feature not in names else "several features"
             shown = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")
-            raise ValueError(f"features names {feature!r}, but {what} of X is called so: choose by index, or of {shown}")
+            raise ValueError(
+                f"features names {feature!r}, but {what} of X is called so: choose by index, or of {shown}"
+            )
         return names.index(feature)
     if not 0 <= feature < len(names):
         raise ValueError(f"features names {feature}, expected indices from 0 to {len(names) - 1}")
@@ -145,7 +147,7 @@ def grouped(labels: np.ndarray, called: Called | None = None) -> list[Group]:
     if labels.dtype.kind in "iu":
         numbers, inverse = np.unique(labels, return_inverse=True)
         return [Group(name_of(int(k), called), int(k), inverse == at) for at, k in enumerate(numbers)]
-    missing = np.array([x is None or x != x for x in labels.tolist()], dtype=bool)  # noqa: PLR0124
+    missing = np.array([x is None or x != x for x in labels.tolist()], dtype=bool)
     text = np.where(missing, "", labels.astype(str))
     kinds = np.unique(text[~missing])
     groups = [Group(str(kind), at, (text == kind) & ~missing) for at, kind in enumerate(kinds)]
