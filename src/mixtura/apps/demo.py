@@ -98,7 +98,7 @@ def bacteria(table: Path, output: Path) -> Iterator[str]:
 
 def draw(done: Done, strains: np.ndarray) -> Any:
     """The figure: before, after, and which events are in doubt, in two pairs of channels that tell components apart."""
-    x = done.table.array()
+    x = done.table.x
     names = [f"asinh({channel} / {COFACTOR:g})" for channel in CHANNELS]
     called = []
     for k in range(len(done.model.weights_)):
