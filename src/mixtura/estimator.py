@@ -230,11 +230,9 @@ class GaussianMixture(FittedMixture):
         model = cls(components, covariance_type=covariance_type)
         dtype, device = getattr(means, "dtype", None), getattr(means, "device", None)
         single = dtype in (np.float32, torch.float32)
-        model._kind = Kind(
-            torch.float32 if single else torch.float64, device if isinstance(means, torch.Tensor) else None
-        )
+        kind = Kind(torch.float32 if single else torch.float64, device if isinstance(means, torch.Tensor) else None)
         model.n_features_in_ = features
-        model._publish(mixture)
+        model._publish(mixture, kind, covariance_type)
         model.n_iter_, model.converged_, model.status_, model._findings = 0, True, "converged", []
         return model
 
@@ -288,8 +286,7 @@ class GaussianMixture(FittedMixture):
                 self.__dict__.pop(name, None)
             self.__dict__.update(columns)
             raise
-        self._kind = checked.kind
-        self._adopt(found, seed)
+        self._adopt(found, checked.kind, seed)
         if found.interrupted:
             raise KeyboardInterrupt
         return checked
@@ -397,17 +394,16 @@ class GaussianMixture(FittedMixture):
                 f"they are {self.n_components} and {self.covariance_type!r} now: keep both, or set warm_start=False"
             )
 
-    def _adopt(self, found: Fit, seed: int) -> None:
-        weight = found.facts.weight
-        self._publish(found.mixture)
-        self._findings = found.findings
+    def _adopt(self, found: Fit, kind: Kind, seed: int) -> None:
+        self._publish(found.mixture, kind, self.covariance_type)
+        self._findings, self._weight = found.findings, found.facts.weight
         self.seed_ = seed
         self.loglik_ = self.bound_ = found.loglik
         self.n_iter_, self.converged_, self.status_ = found.passes, found.still, found.status
         bounds = found.bounds.tolist()
-        self.lower_bounds_ = [b / weight for b in bounds]
+        self.lower_bounds_ = [b / self._weight for b in bounds]
         theirs = self.reproduce == "sklearn"
-        self.lower_bound_ = (self.lower_bounds_[-1] if bounds else -math.inf) if theirs else found.loglik / weight
+        self.lower_bound_ = (self.lower_bounds_[-1] if bounds else -math.inf) if theirs else found.loglik / self._weight
         self.history_ = {"loglik": bounds, "gain": [math.nan, *np.diff(bounds).tolist()][: len(bounds)]}
         self.starts_ = found.starts
         if not self.converged_ and self.n_iter_ and self.status_ != "interrupted":
@@ -424,12 +420,3 @@ class GaussianMixture(FittedMixture):
                 DegenerateWarning,
                 stacklevel=4,
             )
-
-    def _publish(self, mixture: Mixture) -> None:
-        give = self._kind.give
-        self.mixture_, self._structure = mixture, self.covariance_type
-        self.weights_ = give(mixture.log_weight[0].exp(), frozen=True)
-        self.means_ = give(mixture.mean[0], frozen=True)
-        self.covariances_ = give(mixture.covariance.publish("covariances"), frozen=True)
-        self.precisions_ = give(mixture.covariance.publish("precisions"), frozen=True)
-        self.precisions_cholesky_ = give(mixture.covariance.publish("precisions_cholesky"), frozen=True)
