@@ -236,6 +236,54 @@ class GaussianMixture(FittedMixture):
         model.n_iter_, model.converged_, model.status_, model._findings = 0, True, "converged", []
         return model
 
+    @classmethod
+    def from_sklearn(cls, model: Any) -> "GaussianMixture":
+        """A fitted estimator from scikit-learn's, with what it was told and what it has found.
+
+        Rows get the same labels, posteriors and densities. ``reproduce="sklearn"`` is set, so that fitting again does
+        what theirs does. ``loglik_`` and ``starts_`` are not known, for theirs does not keep them.
+
+        Args:
+            model: a fitted ``sklearn.mixture.GaussianMixture``.
+
+        Raises:
+            NotFittedError: ``model`` is not fitted.
+            TypeError: ``model`` is something else.
+
+        Examples:
+            >>> from sklearn import mixture
+            >>> theirs = mixture.GaussianMixture(2, random_state=0).fit([[0.0], [0.1], [0.4], [7.0], [7.2], [7.3]])
+            >>> ours = GaussianMixture.from_sklearn(theirs)
+            >>> bool((ours.predict([[1.0], [6.0]]) == theirs.predict([[1.0], [6.0]])).all())
+            True
+        """
+        from mixtura.apps.convert import from_sklearn
+
+        return from_sklearn(model, cls)
+
+    def to_sklearn(self) -> Any:
+        """The same fitted mixture as scikit-learn's estimator.
+
+        A structure that scikit-learn lacks is written out in the smallest of its four that holds it, ``tied_diag`` as
+        ``diag`` with equal rows, ``tied_spherical`` as ``spherical``: densities stay the same, but theirs counts more
+        free parameters, so ``bic`` and ``aic`` differ. Parameters it does not know become its defaults, a generator
+        it does not know becomes ``seed_``, and arrays are NumPy's in float64.
+
+        Returns:
+            A fitted ``sklearn.mixture.GaussianMixture``.
+
+        Raises:
+            NotFittedError: the estimator is not fitted.
+
+        Examples:
+            >>> gm = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [4.0]], 1.0, "tied_spherical")
+            >>> gm.to_sklearn().covariances_
+            array([1., 1.])
+        """
+        from mixtura.apps.convert import to_sklearn
+
+        return to_sklearn(self)
+
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":
         """Fit the mixture to rows.
 
