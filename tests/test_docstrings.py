@@ -11,7 +11,7 @@ import mixtura
 PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, name))]
 
 
-@pytest.mark.parametrize("module", ["mixtura.estimator"])
+@pytest.mark.parametrize("module", ["mixtura.estimator", "mixtura.fitted", "mixtura.apps.store", "mixtura.apps.pack"])
 def test_examples_run(module):
     found = doctest.testmod(importlib.import_module(module))
     assert found.attempted > 0

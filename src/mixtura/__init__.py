@@ -9,10 +9,11 @@ _HOME = {
     "DegenerateWarning": "mixtura.estimator",
     "GaussianMixture": "mixtura.estimator",
     "Mixture": "mixtura.mixture",
+    "load": "mixtura.apps.store",
     "plot": "mixtura.apps",
 }
 
-__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "__version__", "plot"]
+__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "__version__", "load", "plot"]
 
 
 def __getattr__(name: str) -> Any:
