@@ -20,7 +20,7 @@ from mixtura.sound import (
     least_ratio,
     soundness,
 )
-from mixtura.survey import survey
+from mixtura.survey import survey, whitening
 
 EVERY = pytest.mark.parametrize("name", NAMES)
 CRITERIA = ("counted", "wide", "resolved", "free")
@@ -80,7 +80,7 @@ def test_narrow_directions_at_the_border(name, facts):
     # Columns are nearly, not exactly, uncorrelated, so the border is asked of least_ratio itself.
     for factor, want in ((NARROWEST * 1.01, []), (NARROWEST * 0.99, ["wide"])):
         variances = within * tensor([1.0, 1e-9, 1.0])
-        ratio = float(least_ratio(torch.diag(variances)[None, None], facts.covariance))
+        ratio = float(least_ratio(torch.diag(variances)[None, None], facts.white))
         variances[1] *= factor / ratio
         mixture = spread(name, variances)
         assert failed(soundness(mixture, counts(100), facts)) == want
@@ -115,7 +115,7 @@ def test_grids_at_the_border(name):
 def test_floors_at_the_border(name):
     """A floored variance fails whatever its ratio to the data's."""
     facts = survey(Array(np.random.default_rng(2).normal(size=(400, 2))), 0)
-    tight = facts._replace(covariance=facts.covariance * 1e-6)  # so that narrowness does not interfere
+    tight = facts._replace(white=facts.white * 1e3)  # so that narrowness does not interfere
     at = facts.least.clone()
     assert failed(soundness(spread(name, [1.0, float(at[1])]), counts(100), tight)) == ["free"]
     assert failed(soundness(spread(name, [1.0, float(at[1]) * (FLOORED + 1e-9)]), counts(100), tight)) == []
@@ -135,7 +135,7 @@ def test_least_ratio_is_the_generalised_eigenvalue():
     rng = np.random.default_rng(4)
     whole = covariances("full", rng, 1, 4)[0]
     dense = covariances("full", rng, 6, 4)
-    found = least_ratio(tensor(dense).reshape(2, 3, 4, 4), tensor(whole)).reshape(-1)
+    found = least_ratio(tensor(dense).reshape(2, 3, 4, 4), whitening(tensor(whole), 1e-13)).reshape(-1)
     want = [scipy.linalg.eigh(s, whole, eigvals_only=True)[0] for s in dense]
     np.testing.assert_allclose(found.numpy(), want, rtol=1e-10)
 
@@ -145,8 +145,8 @@ def test_least_ratio_has_no_units(scale):
     rng = np.random.default_rng(5)
     whole, dense = covariances("full", rng, 2, 3)
     units = np.outer([1, scale, 1], [1, scale, 1])
-    one = least_ratio(tensor(dense)[None, None], tensor(whole))
-    scaled = least_ratio(tensor(dense * units)[None, None], tensor(whole * units))
+    one = least_ratio(tensor(dense)[None, None], whitening(tensor(whole), 1e-13))
+    scaled = least_ratio(tensor(dense * units)[None, None], whitening(tensor(whole * units), 1e-13))
     torch.testing.assert_close(one, scaled, rtol=1e-8, atol=0)
 
 
@@ -156,7 +156,8 @@ def test_a_constant_column_is_no_direction(name):
     facts = survey(Array(np.c_[X, np.full(300, 3.0)]), 0)
     tests = soundness(spread(name, [1.0, 1.0, 1.0]), counts(100), facts)
     assert bool(tests.wide.all())
-    assert least_ratio(torch.eye(3).double()[None, None], torch.zeros(3, 3).double()).tolist() == [[1.0]]
+    nothing = whitening(torch.zeros(3, 3).double(), 1e-13)
+    assert least_ratio(torch.eye(3).double()[None, None], nothing).tolist() == [[1.0]]
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])

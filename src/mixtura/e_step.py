@@ -17,6 +17,9 @@ from mixtura.rows import DERIVED, Chunk, Rows, Scratch
 TOLERANCE = 1e-3
 """Nats of a log density that the feature map may lose to rounding before the whitened count takes over."""
 
+FEW = 4096
+"""Rows below which a logarithm each is cheaper than the calls that save it."""
+
 PARTS, LONG, THIN = 4, 8192, 64
 """Parts that an inner product over at least ``LONG`` rows is cut into where at most ``THIN`` of them are wanted."""
 
@@ -66,6 +69,8 @@ def share(
 
 def sum_of_logs(t: Float[Tensor, "R 1 N"], wide: torch.dtype) -> Tensor:
     """Σ log t, with one logarithm for eight factors: each is between 1 and the number of components."""
+    if t.shape[-1] < FEW:
+        return t.log().sum(-1, dtype=wide)
     eighth = t.shape[-1] // 8
     product = t[..., : 8 * eighth]
     for half in (4 * eighth, 2 * eighth, eighth):

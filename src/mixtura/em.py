@@ -4,16 +4,20 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from mixtura.covariance.base import Floor
-from mixtura.e_step import fast, measure
+from mixtura.e_step import TOLERANCE, measure, risk
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
 from mixtura.rows import Rows
+
+CALM, RESTING = 1e-4, 4
+"""While the feature map's risk is below this share of its tolerance, the guard looks at every fifth pass only."""
 
 EMPTY = 1e-13
 """Share of all weight below which a component has no rows: its weight becomes 0, its shape stays."""
@@ -81,6 +85,7 @@ class Turn(Record):
         bound: (R,), what the rule raises.
         fast: (R,), restarts that the feature map still serves; once off it, a restart stays off it.
         rule: how moments become the next model.
+        resting: for how many passes the guard need not look again.
     """
 
     model: Mixture
@@ -88,19 +93,23 @@ class Turn(Record):
     bound: Float64[Tensor, "R"]
     fast: Bool[Tensor, "R"]
     rule: Rule
+    resting: int = 0
 
     def next(self) -> Mixture:
         """The model after this turn."""
         return self.rule.update(self.moments, self.model)
 
 
-def turn(model: Mixture, rows: Rows, rule: Rule, was_fast: Bool[Tensor, "R"] | None = None) -> Turn:
-    """The ring, once: one pass over the rows."""
-    by_features = fast(model.expected, rows.dtype)
-    if was_fast is not None:
-        by_features = by_features & was_fast
+def turn(model: Mixture, rows: Rows, rule: Rule, before: Turn | None = None) -> Turn:
+    """The ring, once: one pass over the rows, after the turn before it if there was one."""
+    if before is not None and before.resting:
+        by_features, resting = before.fast, before.resting - 1
+    else:
+        danger = risk(model.expected, rows.dtype)
+        by_features = danger < TOLERANCE if before is None else (danger < TOLERANCE) & before.fast
+        resting = RESTING if bool((danger < CALM * TOLERANCE).all()) else 0
     moments = measure(model.expected, rows, by_features)
-    return Turn(model, moments, rule.bound(moments, model), by_features, rule)
+    return Turn(model, moments, rule.bound(moments, model), by_features, rule, resting)
 
 
 def em(model: Mixture, rows: Rows, rule: Rule) -> Iterator[Turn]:
@@ -108,15 +117,18 @@ def em(model: Mixture, rows: Rows, rule: Rule) -> Iterator[Turn]:
     now = turn(model, rows, rule)
     while True:
         yield now
-        now = turn(now.next(), rows, rule, now.fast)
+        now = turn(now.next(), rows, rule, now)
 
 
 @runtime_checkable
 class Stop(Protocol):
     """When a restart is still."""
 
-    def __call__(self, bounds: list[Float64[Tensor, "R"]], weight: Tensor, noise: Tensor) -> Bool[Tensor, "R"]:
-        """Which restarts may stop, from the last bounds (newest last), the sum of weights and the rounding noise."""
+    def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Which restarts may stop, from the last bounds (newest last), the sum of weights and the rounding noise.
+
+        All are (R,) arrays of NumPy, whose calls on a few numbers cost a third of torch's.
+        """
 
 
 class Still(NamedTuple):
@@ -129,15 +141,17 @@ class Still(NamedTuple):
 
     per_row: float = 1e-7
 
-    def __call__(self, bounds: list[Tensor], weight: Tensor, noise: Tensor) -> Tensor:
+    def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
         if len(bounds) < 3:
-            return torch.zeros_like(bounds[-1], dtype=torch.bool)
-        gain, before = bounds[-1] - bounds[-2], bounds[-2] - bounds[-3]
-        quiet = (gain + before).abs() <= noise
-        ratio = gain / before
-        small = torch.maximum(gain.abs(), before.abs()) <= self.per_row * weight
-        left = torch.where(ratio < 1, gain * ratio / (1 - ratio), torch.inf).abs()
-        return quiet | (small & (left <= self.per_row * weight))
+            return np.zeros(len(weight), dtype=bool)
+        first, second, third = bounds[-3:]
+        gain, before, enough = third - second, second - first, self.per_row * weight
+        quiet = np.abs(third - first) <= noise
+        small = np.maximum(np.abs(gain), np.abs(before)) <= enough
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = gain / before
+            left = np.where(ratio < 1, np.abs(gain * ratio / (1 - ratio)), np.inf)
+        return quiet | (small & (left <= enough))
 
 
 class Gain(NamedTuple):
@@ -151,12 +165,12 @@ class Gain(NamedTuple):
     tol: float
     previous: float | None = None
 
-    def __call__(self, bounds: list[Tensor], weight: Tensor, noise: Tensor) -> Tensor:
+    def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
         if len(bounds) > 1:
             before = bounds[-2] / weight
         else:
-            before = torch.full_like(bounds[-1], -torch.inf if self.previous is None else self.previous)
-        return (bounds[-1] / weight - before).abs() < self.tol
+            before = np.full_like(weight, -np.inf if self.previous is None else self.previous)
+        return np.abs(bounds[-1] / weight - before) < self.tol
 
 
 class Outcome(NamedTuple):
@@ -177,9 +191,9 @@ class Outcome(NamedTuple):
     interrupted: bool = False
 
 
-def rounding_noise(bound: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+def rounding_noise(bound: np.ndarray, weight: np.ndarray, dtype: torch.dtype) -> np.ndarray:
     """How far a bound of this size may jitter from rounding, in nats."""
-    return torch.finfo(dtype).eps * (bound.abs() + weight)
+    return torch.finfo(dtype).eps * (np.abs(bound) + weight)
 
 
 def converging(
@@ -191,39 +205,45 @@ def converging(
     ends it with what every restart has reached.
     """
     restarts = model.expected.shape[0]
-    live = torch.arange(restarts)
-    ended: list[tuple[Tensor, Turn]] = []
-    trace: list[tuple[Tensor, Tensor]] = []
-    recent: list[Tensor] = []
-    took, still = torch.zeros(restarts, dtype=torch.long), torch.zeros(restarts, dtype=torch.bool)
+    live = np.arange(restarts)
+    ended: list[tuple[np.ndarray, Turn]] = []
+    bounds = np.full((0, restarts), np.nan)
+    took, still = np.zeros(restarts, dtype=np.int64), np.zeros(restarts, dtype=bool)
+    weight = np.empty(0)
     now: Turn | None = None
     interrupted = False
     try:
         for count in range(1, passes + 1):
-            now = turn(model, rows, rule) if now is None else turn(now.next(), rows, rule, now.fast)
-            bound, weight = now.bound.cpu(), now.moments.n.sum(1).cpu()
-            trace.append((live, bound))
-            recent = [*recent[-2:], bound]
+            now = turn(model, rows, rule) if now is None else turn(now.next(), rows, rule, now)
+            if count == 1:
+                weight = now.moments.n.sum(1).cpu().numpy()
+            if count > len(bounds):
+                bounds = np.concatenate([bounds, np.full((count, restarts), np.nan)])
+            bound = bounds[count - 1, live] = now.bound.cpu().numpy()
             took[live] = count
-            yield live, now
+            yield torch.from_numpy(live), now
+            recent = [row[live] for row in bounds[max(0, count - 3) : count]]
             quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype))
-            done = torch.ones_like(quiet) if count == passes else quiet | bound.isnan()
-            if bool(done.any()):
-                still[live[done]] = quiet[done]
-                ended.append((live[done], now.take(done.to(now.bound.device))))
-                live, now, recent = live[~done], now.take(~done.to(now.bound.device)), [b[~done] for b in recent]
-            if not len(live):
+            done = quiet | np.isnan(bound) | (count == passes)
+            still[live] = quiet
+            if done.all():
+                ended.append((live, now))
                 break
+            if done.any():
+                gone, stay = (torch.from_numpy(at).to(now.bound.device) for at in (done, ~done))
+                ended.append((live[done], now.take(gone)))
+                live, weight, now = live[~done], weight[~done], now.take(stay)
     except KeyboardInterrupt:
         if now is None:
             raise
         interrupted = True
         ended.append((live, now))
-    order = torch.cat([at for at, _ in ended]).argsort()
-    last = Record.cat([t for _, t in ended]).take(order)
-    blank = torch.full((restarts,), torch.nan, dtype=torch.float64)
-    bounds = torch.stack([blank.index_copy(0, at, bound) for at, bound in trace])
-    return Outcome(last, took, still, bounds, interrupted)
+    last = ended[0][1]
+    if len(ended) > 1:
+        order = np.argsort(np.concatenate([at for at, _ in ended]))
+        last = Record.cat([t for _, t in ended]).take(torch.from_numpy(order).to(last.bound.device))
+    each = (torch.from_numpy(a) for a in (took, still, bounds[: took.max(initial=0)]))
+    return Outcome(last, *each, interrupted)
 
 
 def converge(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int) -> Outcome:

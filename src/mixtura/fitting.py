@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -85,15 +86,16 @@ def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
     tests = soundness(outcome.turn.model, outcome.turn.moments.n, facts)
     tell_ends(found, tests)
     best = choose(outcome, tests if plan.clip else None, rows.dtype)
-    last = outcome.turn.take(slice(best, best + 1))
+    at = slice(best, best + 1)
+    last, final = outcome.turn.take(at), Soundness(*(test[at] for test in tests))
     if plan.last_step and plan.passes:
-        last = turn(last.next(), rows, ground.rule, last.fast)
+        last = turn(last.next(), rows, ground.rule, last)
         refuse_failed(last.bound, rows, plan)
+        final = soundness(last.model, last.moments.n, facts)
     mixture, n = last.model.to("cpu"), last.moments.n.to("cpu")
     if plan.ordered:
         order = by_weight(mixture)
-        mixture, n = mixture.pick(order), n[:, order]
-    final = soundness(mixture, n, facts)
+        mixture, n, final = mixture.pick(order), n[:, order], Soundness(*(test[:, order] for test in final))
     trace = outcome.bounds[:, best]
     return Fit(
         mixture=mixture.shifted(ground.origin),
@@ -136,9 +138,9 @@ def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int
     bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
     if tests is not None and bool(tests.sound.any()):
         bound = torch.where(tests.sound, bound, -torch.inf)
-    best = bound.max()
-    weight = outcome.turn.moments.n.sum(1).cpu().nan_to_num(nan=0.0).max()
-    return int((bound >= best - rounding_noise(best, weight, dtype)).nonzero()[0])
+    best = float(bound.max())
+    weight = float(outcome.turn.moments.n.sum(1).cpu().nan_to_num(nan=0.0).max())
+    return int((bound >= best - rounding_noise(np.float64(best), np.float64(weight), dtype)).nonzero()[0])
 
 
 def by_weight(mixture: Mixture) -> Tensor:

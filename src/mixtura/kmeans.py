@@ -30,17 +30,15 @@ def plusplus(sample: Sample, u: Float64[Tensor, "R K T"]) -> Float64[Tensor, "R 
     restarts, components, _ = u.shape
     centres = x.new_empty(restarts, components, x.shape[1])
     gap = x.new_ones(restarts, len(x))
+    every = torch.arange(restarts, device=x.device)
     for k in range(components):
         mass = (gap * weight).cumsum(1)
         candidates = torch.searchsorted(mass, u[:, k] * mass[:, -1:]).clamp_max(len(x) - 1)
         if k == 0:
-            chosen, gap = candidates[:, 0], torch.full_like(gap, torch.inf)
-        else:
-            closer = torch.minimum(squared_distances(x, x[candidates]), gap[:, None])
-            cost = (closer * weight).sum(-1)
-            chosen = candidates.gather(1, cost.argmin(1, keepdim=True))[:, 0]
-        centres[:, k] = x[chosen]
-        gap = torch.minimum(gap, squared_distances(x, centres[:, k : k + 1])[:, 0])
+            candidates, gap = candidates[:, :1], torch.full_like(gap, torch.inf)
+        closer = torch.minimum(squared_distances(x, x[candidates]), gap[:, None])
+        best = (closer @ weight).argmin(1)
+        centres[:, k], gap = x[candidates[every, best]], closer[every, best]
     return centres
 
 

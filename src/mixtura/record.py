@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 R = TypeVar("R", bound="Record")
+
+
+@cache
+def names(kind: type) -> tuple[str, ...]:
+    """The names of the fields of a dataclass."""
+    return tuple(field.name for field in fields(kind))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +37,7 @@ class Record:
                 return tuple(walk(*parts) for parts in zip(value, *rest, strict=True))
             return value
 
-        names = [a.name for a in fields(self)]
-        return replace(self, **{a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names})
+        return replace(self, **{a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names(type(self))})
 
     def leaves(self) -> list[Tensor]:
         """The tensor leaves in the order of the fields."""

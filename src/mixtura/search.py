@@ -15,7 +15,7 @@ from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.rows import Rows
 from mixtura.sound import soundness
-from mixtura.start import RACERS, Draw, mixture_from
+from mixtura.start import ENTRIES, RACERS, Draw, mixture_from
 from mixtura.survey import Survey
 
 ALL = 2**62
@@ -59,33 +59,43 @@ class Effort(NamedTuple):
     """How hard to look.
 
     Attributes:
-        opening: how many starts of each kind run first, in the first round.
-        agree: as many of them at one optimum, and no better one, end the search; 0 never does.
-        racers: how many starts of each kind join them otherwise.
-        rounds: what they run; who is left after the last runs to the end.
+        opening: how many starts of each kind open the race.
+        first: what they run.
+        agree: as many of them on their way to the best one's optimum end the race; 0 never does.
+        racers: how many starts of each kind join the race otherwise.
+        later: what all then run; who is left after the last runs to the end.
         per_row: nats a row that the end may leave to gain.
     """
 
     opening: dict[str, int]
+    first: Round
     agree: int
     racers: dict[str, int]
-    rounds: tuple[Round, ...]
+    later: tuple[Round, ...]
     per_row: float
 
 
 EFFORTS: dict[str, Effort] = {
     "quick": Effort(
         opening={"kmeans": 5, "whitened": 3},
-        agree=0,
+        first=Round(1000, 10, 1),
+        agree=8,
         racers={},
-        rounds=(Round(1000, 10, 1),),
+        later=(),
         per_row=1e-5,
     ),
     "standard": Effort(
-        opening={"kmeans": 3, "whitened": 3, "whitened_rows": 2},
+        opening={"kmeans": 3, "whitened": 3},
+        first=Round(2500, 5, 6),
         agree=6,
-        racers={"kmeans": 13, "standardised": 12, "whitened": 15, "k-means++": 8, "whitened_rows": 6, "hierarchical": 2},
-        rounds=(Round(2500, 15, 32), Round(5000, 20, 16), Round(ALL, 20, 8), Round(ALL, 40, 4), Round(ALL, 80, 2)),
+        racers={"kmeans": 13, "standardised": 12, "whitened": 15, "k-means++": 8, "whitened_rows": 8, "hierarchical": 2},
+        later=(
+            Round(2500, 15, 32),
+            Round(5000, 20, 16),
+            Round(ALL, 20, 8),
+            Round(ALL, 40, 4),
+            Round(ALL, 80, 2),
+        ),
         per_row=1e-7,
     ),
 }
@@ -120,22 +130,6 @@ def races(effort: Effort, count: int) -> Callable[[Ground], Found]:
     return search
 
 
-class Pack(NamedTuple):
-    """Restarts that have run a round together.
-
-    Attributes:
-        ids: their places among the starts.
-        outcome: how they ended the round.
-    """
-
-    ids: list[int]
-    outcome: Outcome
-
-    def joined(self, other: "Pack") -> "Pack":
-        """Both as one."""
-        return Pack(self.ids + other.ids, joined([self.outcome, other.outcome]))
-
-
 def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
     """Many starts on growing samples: the better part goes on, unsound leaders and twins do not.
 
@@ -149,26 +143,33 @@ def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
     """
     told: list[dict[str, Any]] = []
     model = line_up(effort.opening, ground, told, first)
+    ids = list(range(len(told)))
     if not ground.plan.passes:
-        return finish(model, told, list(range(len(told))), ground, 0)
-    opening, *later = effort.rounds
-    field = ground.field(opening.rows)
-    pack = heat(model, list(range(len(told))), opening, field, ground, told)
-    if agreed(pack.outcome, effort.agree, ground.facts, field.share(ground)):
-        opening, later = opening._replace(keep=1), []
-    elif effort.racers and not pack.outcome.interrupted:
-        model = line_up(effort.racers, ground, told, first)
-        fresh = untwinned(twins(model, ground.facts), list(range(len(model.mean))), len(model.mean))
-        ids = [len(pack.ids) + i for i in fresh]
-        pack = pack.joined(heat(select(model, fresh), ids, opening, field, ground, told))
-    pack, model = go_on(pack, opening.keep, field, ground)
+        return finish(model, told, ids, ground, 0)
+    if effort.agree and len(told) == int(twins(model, ground.facts, AGREE)[0].sum()):
+        return finish(select(model, [0]), told, [0], ground, ground.plan.passes)
+    field = ground.field(effort.first.rows)
+    outcome = heat(model, ids, effort.first, field, ground, told)
+    ahead = leaders(outcome, ground, field, effort.first.keep)
+    if agreed(outcome, ahead[0], effort.agree, ground):
+        ahead, later = ahead[:1], ()
+    else:
+        later = effort.later
+    ids, model = [ids[i] for i in ahead], select(outcome.turn, ahead).next()
+    if later and not outcome.interrupted:
+        model = Record.cat([model, line_up(effort.racers, ground, told, first)])
+        ids += range(len(outcome.passes), len(told))
+        fresh = untwinned(twins(model, ground.facts), list(range(len(ids))), len(ids))
+        ids, model = [ids[i] for i in fresh], select(model, fresh)
     for now in later:
-        if len(pack.ids) == 1 or pack.outcome.interrupted:
+        if len(ids) == 1 or outcome.interrupted:
             break
         field = ground.field(now.rows)
-        pack, model = go_on(heat(model, pack.ids, now, field, ground, told), now.keep, field, ground)
-    interrupted = pack.outcome.interrupted
-    found = finish(model, told, pack.ids, ground, 0 if interrupted else ground.plan.passes)
+        outcome = heat(model, ids, now, field, ground, told)
+        ahead = leaders(outcome, ground, field, now.keep)
+        ids, model = [ids[i] for i in ahead], select(outcome.turn, ahead).next()
+    interrupted = outcome.interrupted
+    found = finish(model, told, ids, ground, 0 if interrupted else ground.plan.passes)
     return found._replace(outcome=found.outcome._replace(interrupted=found.outcome.interrupted or interrupted))
 
 
@@ -176,26 +177,23 @@ def line_up(kinds: dict[str, int], ground: Ground, told: list[dict[str, Any]], f
     """The starting mixtures of a race, with an entry for each added to what is told."""
     plan, sample = ground.plan, ground.part(STARTING)
     lined: list[Mixture] = []
+    waiting: list[Tensor] = []
     for kind, count in kinds.items():
-        r = RACERS[kind](Draw(sample, plan.components, plan.seed, count, first + len(told)))
-        lined.append(mixture_from(r, sample, ground.unit, ground.rule))
+        waiting.append(RACERS[kind](Draw(sample, plan.components, plan.seed, count, first + len(told))))
         told += [entry(kind) for _ in range(count)]
+        if len(told) == sum(kinds.values()) or sum(r.numel() for r in waiting) > ENTRIES:
+            lined.append(mixture_from(torch.cat(waiting), sample, ground.unit, ground.rule))
+            waiting = []
     return Record.cat(lined)
 
 
 def heat(
     model: Mixture, ids: list[int], now: Round, field: Field, ground: Ground, told: list[dict[str, Any]]
-) -> Pack:
+) -> Outcome:
     """Run one round."""
     outcome = run(model, field.rows, ground, SETTLED, min(now.passes, ground.plan.passes))
     note(told, ids, outcome, field)
-    return Pack(ids, outcome)
-
-
-def go_on(pack: Pack, keep: int, field: Field, ground: Ground) -> tuple[Pack, Mixture]:
-    """Those who stay in the race, and the mixtures with which they go on."""
-    ahead = leaders(pack.outcome, ground.facts, field.share(ground), 1 if pack.outcome.interrupted else keep)
-    return pack._replace(ids=[pack.ids[i] for i in ahead]), select(pack.outcome.turn, ahead).next()
+    return outcome
 
 
 def finish(model: Mixture, told: list[dict[str, Any]], ids: list[int], ground: Ground, passes: int) -> Found:
@@ -216,38 +214,33 @@ def select(record: R, at: list[int]) -> R:
 # ---- who goes on
 
 
-def ranked(outcome: Outcome, facts: Survey, share: float) -> list[int]:
-    """All restarts, best first: sound ones before others.
+def leaders(outcome: Outcome, ground: Ground, field: Field, keep: int) -> list[int]:
+    """The best restarts, best first: sound ones before others, and one of each set of twins.
 
     On a part of the rows counts are smaller: those that are sound as counted come first, then those that would be
-    with all rows.
+    with all rows. After an interrupt only the best stays.
     """
+    facts, share = ground.facts, field.weight / ground.facts.weight
     model, n = outcome.turn.model, outcome.turn.moments.n
     bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
     level = soundness(model, n, facts).sound.double()
     if share < 1:
         level += soundness(model, n / share, facts).sound
     order = bound.argsort(descending=True, stable=True)
-    return order[level[order].argsort(descending=True, stable=True)].tolist()
-
-
-def leaders(outcome: Outcome, facts: Survey, share: float, keep: int) -> list[int]:
-    """The best restarts, one of each set of twins."""
-    order = ranked(outcome, facts, share)
-    if keep == 1:
-        return order[:1]
-    bound = outcome.turn.bound.cpu()
+    order = order[level[order].argsort(descending=True, stable=True)]
+    if keep == 1 or outcome.interrupted:
+        return order[:1].tolist()
     near = (bound[:, None] - bound).abs() <= TWIN_NATS * share
-    return untwinned(twins(outcome.turn.model, facts) & near, order, keep)
+    return untwinned(twins(model, facts) & near, order.tolist(), keep)
 
 
-def agreed(outcome: Outcome, agree: int, facts: Survey, share: float) -> bool:
+def agreed(outcome: Outcome, best: int, agree: int, ground: Ground) -> bool:
     """At least so many restarts are where the best one is; 0 is never."""
     if not agree or outcome.interrupted:
         return False
-    best = ranked(outcome, facts, share)[0]
-    near = (outcome.turn.bound.cpu() - outcome.turn.bound[best].cpu()).abs() <= AGREE_NATS
-    return int((twins(outcome.turn.model, facts, AGREE)[best] & near).sum()) >= agree
+    bound = outcome.turn.bound.cpu()
+    near = (bound - bound[best]).abs() <= AGREE_NATS
+    return int((twins(outcome.turn.model, ground.facts, AGREE)[best] & near).sum()) >= agree
 
 
 def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "R R"]:
@@ -262,8 +255,9 @@ def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "
 def untwinned(same: Bool[Tensor, "R R"], order: list[int], keep: int) -> list[int]:
     """The first restarts of an order, leaving out those that have a twin before them."""
     kept: list[int] = []
+    like = same.tolist()
     for i in order:
-        if len(kept) < keep and not bool(same[i, kept].any()):
+        if len(kept) < keep and not any(like[i][j] for j in kept):
             kept.append(i)
     return kept
 
@@ -278,9 +272,10 @@ def entry(kind: str) -> dict[str, Any]:
 
 def note(told: list[dict[str, Any]], ids: list[int], outcome: Outcome, field: Field) -> None:
     """Add what some starts did on a field to what is told of them."""
-    for start, passes, bounds in zip((told[i] for i in ids), outcome.passes.tolist(), outcome.bounds.T, strict=True):
+    each = zip((told[i] for i in ids), outcome.passes.tolist(), (outcome.bounds.T / field.weight).tolist(), strict=True)
+    for start, passes, bounds in each:
         start["n_iter"] += passes
-        start["lower_bounds"] += (bounds[~bounds.isnan()] / field.weight).tolist()
+        start["lower_bounds"] += bounds[:passes]
         start["stages"].append((field.size, passes))
 
 

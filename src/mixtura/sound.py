@@ -58,23 +58,18 @@ def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Sou
     fewest = 2 * features + 2 if mixture.covariance.own_orientation else FEWEST
     # Relative to rounding, so that a count that is exactly enough stays enough.
     counted = n.cpu() >= fewest * (1 - 1e-9)
-    wide = least_ratio(dense, facts.covariance) >= NARROWEST
+    wide = least_ratio(dense, facts.white) >= NARROWEST
     resolved = variances >= facts.step.square() / 12 * (1 - 1e-9)
     root = facts.least.sqrt()
     smallest = torch.linalg.eigvalsh((dense / (root[:, None] * root)).nan_to_num(posinf=0.0))[..., 0]
     return Soundness(counted, wide.expand(shape), resolved.expand(*shape, features), (smallest > FLOORED).expand(shape))
 
 
-def least_ratio(dense: Float64[Tensor, "R K D D"], whole: Float64[Tensor, "D D"]) -> Float64[Tensor, "R K"]:
-    """Smallest generalised eigenvalue of Σ against the data's covariance, over directions in which the data vary."""
-    sd = whole.diagonal().sqrt()
-    sd = torch.where(sd > 0, sd, 1.0)
-    value, vector = torch.linalg.eigh(whole / (sd[:, None] * sd))
-    varying = value > 1e-13 * value[-1]
-    if not bool(varying.any()):
+def least_ratio(dense: Float64[Tensor, "R K D D"], white: Float64[Tensor, "D E"]) -> Float64[Tensor, "R K"]:
+    """Smallest generalised eigenvalue of Σ against the covariance of data that ``white`` makes uncorrelated."""
+    if not white.shape[1]:
         return torch.ones(dense.shape[:2], dtype=dense.dtype)
-    to_white = vector[:, varying] / value[varying].sqrt() / sd[:, None]
-    return torch.linalg.eigvalsh((to_white.mT @ dense @ to_white).nan_to_num())[..., 0]
+    return torch.linalg.eigvalsh((white.mT @ dense @ white).nan_to_num())[..., 0]
 
 
 class Finding(NamedTuple):
@@ -98,6 +93,8 @@ class Finding(NamedTuple):
 def component_findings(tests: Soundness, n: Tensor, facts: Survey, names: list[str]) -> list[Finding]:
     """What is wrong with each component of the first restart."""
     found: list[Finding] = []
+    if bool(tests.sound[0]):
+        return found
     for k, count in enumerate(n[0].tolist()):
         if not tests.counted[0, k]:
             kind, what = (

@@ -20,7 +20,7 @@ from mixtura.kmeans import lloyd, nearest, one_hot, plusplus
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
-from mixtura.survey import Sample
+from mixtura.survey import Sample, whitening
 
 NARROW = 1e-6
 """A cluster narrower than this share of the pooled covariance in some direction is shrunk towards it."""
@@ -164,13 +164,8 @@ def centred(sample: Sample) -> Float64[Tensor, "S D"]:
 def whiten(sample: Sample) -> Sample:
     """The same rows in coordinates in which they are uncorrelated and have unit variance; flat directions go."""
     x = centred(sample)
-    covariance = (x * (sample.weight / sample.weight.sum())[:, None]).mT @ x
-    sd = torch.where(covariance.diagonal() > 0, covariance.diagonal(), 1.0).sqrt()
-    value, vector = torch.linalg.eigh(covariance / (sd[:, None] * sd))
-    wide = value > 1e-10 * value[-1]
-    if not bool(wide.any()):
-        return sample
-    return Sample(x @ (vector[:, wide] / value[wide].sqrt() / sd[:, None]), sample.weight)
+    white = whitening((x * (sample.weight / sample.weight.sum())[:, None]).mT @ x, 1e-10)
+    return Sample(x @ white, sample.weight) if white.shape[1] else sample
 
 
 def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, rule: Rule) -> Mixture:

@@ -54,6 +54,7 @@ class Survey(NamedTuple):
         distinct: different rows in the sample.
         scale: (D,), squared interquartile range; where that is 0, the smallest positive one or the column's variance.
         covariance: (D, D), of the sample, maximum likelihood.
+        white: (D, E), what makes its rows uncorrelated, of unit variance: E ≤ D directions in which they vary.
         step: (D,), the grid that a column is recorded on; 0 for a continuous or a constant one.
     """
 
@@ -67,6 +68,7 @@ class Survey(NamedTuple):
     distinct: int
     scale: Float64[Tensor, "D"]
     covariance: Float64[Tensor, "D D"]
+    white: Float64[Tensor, "D E"]
     step: Float64[Tensor, "D"]
 
     @property
@@ -109,6 +111,7 @@ def survey(source: Source, seed: int) -> Survey:
     sample = canonical(Sample(*(t[:SAMPLE] for t in crowd)), drawn=rows > SAMPLE)
     share = sample.weight / sample.weight.sum()
     centred = sample.x - share @ sample.x
+    covariance = (centred * share[:, None]).mT @ centred
     return Survey(
         rows=rows,
         weight=weight,
@@ -119,7 +122,8 @@ def survey(source: Source, seed: int) -> Survey:
         crowd=crowd if rows > SAMPLE else sample,
         distinct=len(sample.x),
         scale=robust_scale(sample),
-        covariance=(centred * share[:, None]).mT @ centred,
+        covariance=covariance,
+        white=whitening(covariance, 1e-13),
         step=torch.tensor([grid_step(column) for column in sample.x.T.numpy()], dtype=torch.float64),
     )
 
@@ -168,10 +172,25 @@ class Reservoir:
 
 def canonical(sample: Sample, drawn: bool) -> Sample:
     """Equal rows merged, their weights added, sorted; rows that were drawn by weight weigh the same."""
-    x, back = np.unique(sample.x.numpy(), axis=0, return_inverse=True)
-    weight = torch.ones_like(sample.weight) if drawn else sample.weight
-    merged = np.bincount(back.reshape(-1), weights=weight.numpy(), minlength=len(x))
-    return Sample(torch.from_numpy(x), torch.from_numpy(merged))
+    x = sample.x.numpy()
+    order = np.argsort(x[:, 0], kind="stable")
+    first = x[order, 0]
+    if (first[1:] == first[:-1]).any():
+        order = np.lexsort(x.T[::-1])
+    x, weight = x[order], np.ones(len(x)) if drawn else sample.weight.numpy()[order]
+    new = np.append(True, (x[1:] != x[:-1]).any(1))
+    if not new.all():
+        x, weight = x[new], np.add.reduceat(weight, new.nonzero()[0])
+    return Sample(torch.from_numpy(x), torch.from_numpy(weight))
+
+
+def whitening(covariance: Float64[Tensor, "D D"], least: float) -> Float64[Tensor, "D E"]:
+    """A with Aᵀ Σ A = I, over the directions in which correlated columns of unit variance vary more than ``least``."""
+    sd = covariance.diagonal().sqrt()
+    sd = torch.where(sd > 0, sd, 1.0)
+    value, vector = torch.linalg.eigh(covariance / (sd[:, None] * sd))
+    varying = value > least * value[-1]
+    return vector[:, varying] / value[varying].sqrt() / sd[:, None]
 
 
 def robust_scale(sample: Sample) -> Float64[Tensor, "D"]:

@@ -57,9 +57,9 @@ class Full(Covariance):
         return (scatter,)
 
     def move(self, s2: tuple[Tensor, ...], s0: Tensor, s1: Tensor, delta: Tensor) -> tuple[Tensor, ...]:
-        # s0 δδᵀ − s1 δᵀ − δ s1ᵀ = A + Aᵀ with A = (½ s0 δ − s1) δᵀ.
-        half = ((0.5 * s0)[..., None] * delta - s1)[..., :, None] * delta[..., None, :]
-        return (s2[0] + (half + half.mT),)
+        # s0 δδᵀ − s1 δᵀ − δ s1ᵀ = −(A + Aᵀ) with A = (s1 − ½ s0 δ) δᵀ.
+        half = torch.addcmul(s1, s0[..., None], delta, value=-0.5)[..., :, None] * delta[..., None, :]
+        return (s2[0] - (half + half.mT),)
 
     def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Full":
         sigma = s2[0] / n[..., None, None]
@@ -84,7 +84,7 @@ class Full(Covariance):
         return VECH.pack(self.inverse)
 
     def solve(self, v: Float64[Tensor, "R K D"]) -> Float64[Tensor, "R K D"]:
-        return (self.inverse @ v[..., None])[..., 0]
+        return (self.inverse * v[..., None, :]).sum(-1)
 
     def from_second(self, sums: Float64[Tensor, "R K P"]) -> tuple[Tensor, ...]:
         return (VECH.unpack(sums, self.tril.shape[-1]),)
