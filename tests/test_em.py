@@ -220,7 +220,7 @@ def test_still_goes_on_while_gains_grow():
 
 def test_noise_ends_a_fit_and_failure_does_not_look_still():
     stop = Still(0.0)
-    noise = torch.tensor([2e-3]).double()
+    noise = np.array([2e-3])
     assert bool(stop(bounds_of([0.0, 1e-3, 1.5e-3]), WEIGHT, noise)[0])
     assert bool(stop(bounds_of([0.0, 1e-2, 0.0]), WEIGHT, noise)[0])  # a swing larger than the noise gains nothing
     assert not bool(stop(bounds_of([0.0, 1e-3, 2.5e-3]), WEIGHT, noise)[0])

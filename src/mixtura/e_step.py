@@ -29,6 +29,7 @@ class Count(ABC):
 
     bytes_per_row: int
     mixture: Mixture
+    scratch: Scratch
 
     @abstractmethod
     def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None: ...

@@ -1,15 +1,56 @@
 """Scoring: log densities, labels and posteriors of new rows, in chunks."""
 
+from copy import copy
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mixtura.data.array import Array
-from mixtura.e_step import Whitened, scorer
+from mixtura.data.array import Array, as_tensor
+from mixtura.e_step import Count, Whitened, scorer
 from mixtura.mixture import Mixture
-from mixtura.rows import Rows, rows_within
+from mixtura.rows import Rows, Scratch, rows_within
+
+
+class Scorer:
+    """A mixture made ready to score rows of one dtype on one device.
+
+    Args:
+        mixture: one restart, in the coordinates of the data, on the CPU.
+        dtype: of the rows.
+        device: where to compute.
+    """
+
+    def __init__(self, mixture: Mixture, dtype: torch.dtype, device: torch.device) -> None:
+        weight = mixture.log_weight[0].exp()
+        # Around the mixture's own centre, so that float32 rows far from 0 keep their digits.
+        self.origin = ((weight @ mixture.mean[0]) / weight.sum()).to(dtype)
+        self.dtype = torch.float32 if device.type == "mps" else dtype
+        self.device = device
+        home = torch.device("cpu") if device.type == "mps" else device
+        self.mixture = mixture.shifted(-self.origin.to(torch.float64)).to(home)
+        self._count = scorer(self.mixture, Scratch(), self.dtype, device)
+
+    def count(self, scratch: Scratch) -> Count:
+        """The count to read log densities from, with buffers of its own: several threads may score at once."""
+        count = copy(self._count)
+        count.scratch = scratch
+        return count
+
+
+_READY: "WeakKeyDictionary[Mixture, dict[Any, Scorer]]" = WeakKeyDictionary()
+
+
+def ready(mixture: Mixture, dtype: torch.dtype, device: torch.device) -> Scorer:
+    """The scorer of a mixture, kept as long as the mixture is."""
+    # The precision of float32 products decides how a mixture is counted.
+    key = (dtype, device, torch.get_float32_matmul_precision())
+    kept = _READY.setdefault(mixture, {})
+    if key not in kept:
+        kept[key] = Scorer(mixture, dtype, device)
+    return kept[key]
 
 
 class Scores:
@@ -22,12 +63,10 @@ class Scores:
     """
 
     def __init__(self, mixture: Mixture, x: Any, device: torch.device) -> None:
-        weight = mixture.log_weight[0].exp()
-        # Around the mixture's own centre, so that float32 rows far from 0 keep their digits.
-        centre = (weight @ mixture.mean[0]) / weight.sum()
-        self.rows = Rows(Array(x), device=device, origin=centre, resident=0)
-        self.mixture = mixture.shifted(-self.rows.origin.to(torch.float64)).to(self.rows.home)
-        self.count = scorer(self.mixture, self.rows.scratch, self.rows.dtype, self.rows.device)
+        scorer = ready(mixture, as_tensor(x[:1]).dtype, device)
+        self.mixture = scorer.mixture
+        self.rows = Rows(Array(x), device=device, origin=scorer.origin, resident=0)
+        self.count = scorer.count(self.rows.scratch)
         self.length = len(x)
 
     def _joints(self) -> Any:

@@ -15,14 +15,11 @@ from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.rows import Rows
 from mixtura.sound import soundness
-from mixtura.start import ENTRIES, RACERS, Draw, mixture_from
+from mixtura.start import ENTRIES, RACERS, ROUNDS, Draw, mixture_from
 from mixtura.survey import Survey
 
 ALL = 2**62
 """Rows of a round that sees all of them."""
-
-STARTING = 2000
-"""Rows that the starts of a race are made from."""
 
 SETTLED = Still(1e-5)
 """When a racer may wait for the others."""
@@ -59,6 +56,7 @@ class Effort(NamedTuple):
     """How hard to look.
 
     Attributes:
+        sample: how many rows starts are made from.
         opening: how many starts of each kind open the race.
         first: what they run.
         agree: as many of them on their way to the best one's optimum end the race; 0 never does.
@@ -67,6 +65,7 @@ class Effort(NamedTuple):
         per_row: nats a row that the end may leave to gain.
     """
 
+    sample: int
     opening: dict[str, int]
     first: Round
     agree: int
@@ -77,6 +76,7 @@ class Effort(NamedTuple):
 
 EFFORTS: dict[str, Effort] = {
     "quick": Effort(
+        sample=1000,
         opening={"kmeans": 5, "whitened": 3},
         first=Round(1000, 10, 1),
         agree=8,
@@ -85,6 +85,7 @@ EFFORTS: dict[str, Effort] = {
         per_row=1e-5,
     ),
     "standard": Effort(
+        sample=2000,
         opening={"kmeans": 3, "whitened": 3},
         first=Round(2500, 5, 6),
         agree=6,
@@ -142,7 +143,7 @@ def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
         first: index of the first start, which keys its random stream.
     """
     told: list[dict[str, Any]] = []
-    model = line_up(effort.opening, ground, told, first)
+    model = line_up(effort.opening, effort.sample, ground, told, first)
     ids = list(range(len(told)))
     if not ground.plan.passes:
         return finish(model, told, ids, ground, 0)
@@ -156,8 +157,8 @@ def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
     else:
         later = effort.later
     ids, model = [ids[i] for i in ahead], select(outcome.turn, ahead).next()
-    if later and not outcome.interrupted:
-        model = Record.cat([model, line_up(effort.racers, ground, told, first)])
+    if effort.racers and later and not outcome.interrupted:
+        model = Record.cat([model, line_up(effort.racers, effort.sample, ground, told, first)])
         ids += range(len(outcome.passes), len(told))
         fresh = untwinned(twins(model, ground.facts), list(range(len(ids))), len(ids))
         ids, model = [ids[i] for i in fresh], select(model, fresh)
@@ -173,15 +174,16 @@ def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
     return found._replace(outcome=found.outcome._replace(interrupted=found.outcome.interrupted or interrupted))
 
 
-def line_up(kinds: dict[str, int], ground: Ground, told: list[dict[str, Any]], first: int) -> Mixture:
+def line_up(kinds: dict[str, int], rows: int, ground: Ground, told: list[dict[str, Any]], first: int) -> Mixture:
     """The starting mixtures of a race, with an entry for each added to what is told."""
-    plan, sample = ground.plan, ground.part(STARTING)
+    plan, sample = ground.plan, ground.part(rows)
     lined: list[Mixture] = []
     waiting: list[Tensor] = []
     for kind, count in kinds.items():
-        waiting.append(RACERS[kind](Draw(sample, plan.components, plan.seed, count, first + len(told))))
+        waiting.append(RACERS[kind](Draw(sample, plan.components, plan.seed, count, first + len(told), ROUNDS)))
         told += [entry(kind) for _ in range(count)]
-        if len(told) == sum(kinds.values()) or sum(r.numel() for r in waiting) > ENTRIES:
+        # A few turns of the ring for many starts, as far as memory allows.
+        if kind == list(kinds)[-1] or sum(r.numel() for r in waiting) > ENTRIES:
             lined.append(mixture_from(torch.cat(waiting), sample, ground.unit, ground.rule))
             waiting = []
     return Record.cat(lined)

@@ -16,7 +16,7 @@ from mixtura.draws import stream
 from mixtura.em import Rule
 from mixtura.family import Gaussian
 from mixtura.hierarchy import Groups, agglomerate
-from mixtura.kmeans import lloyd, nearest, one_hot, plusplus
+from mixtura.kmeans import LLOYD, lloyd, nearest, one_hot, plusplus
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
@@ -24,6 +24,12 @@ from mixtura.survey import Sample, whitening
 
 NARROW = 1e-6
 """A cluster narrower than this share of the pooled covariance in some direction is shrunk towards it."""
+
+CANCELS = 1e-8
+"""Share of its second moment about the origin below which a cluster's variance is not made from it."""
+
+ROUNDS = 12
+"""Rounds of k-means in a race; EM goes on from there."""
 
 GROUPS, FEW_GROUPS, GROUPING = 256, 64, 10
 """Groups of rows that the hierarchical start joins, by name and in a race, and the rounds of k-means that make them."""
@@ -41,6 +47,7 @@ class Draw(NamedTuple):
         seed: key of the random streams.
         restarts: R.
         first: index of the first of these restarts among all.
+        rounds: most rounds of k-means.
     """
 
     sample: Sample
@@ -48,6 +55,7 @@ class Draw(NamedTuple):
     seed: int
     restarts: int
     first: int = 0
+    rounds: int = LLOYD
 
     def uniforms(self, purpose: str, *shape: int) -> Float64[Tensor, "R ..."]:
         """Uniform numbers (R, *shape), each restart from its own stream, drawn on the CPU."""
@@ -57,7 +65,7 @@ class Draw(NamedTuple):
 
 def kmeans(draw: Draw) -> Float64[Tensor, "R K S"]:
     """k-means from a greedy k-means++ seeding."""
-    return partition(lloyd(draw.sample, _seeds(draw)), draw.sample)
+    return partition(lloyd(draw.sample, _seeds(draw), draw.rounds), draw.sample)
 
 
 def standardised(draw: Draw) -> Float64[Tensor, "R K S"]:
@@ -178,7 +186,7 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
     weighted = r * sample.weight
     n = weighted.sum(-1)
     mean = (weighted.flatten(0, 1) @ sample.x).view(*n.shape, features) / n.clamp_min(1e-300)[..., None]
-    s2 = scatter(weighted, mean, sample.x, unit)
+    s2 = second_moments(weighted, n, mean, sample.x, unit)
     if not unit.shared:
         pooled = tuple(t.sum(1, keepdim=True) / scaled(n.sum(1, keepdim=True), t) for t in s2)
         weak = n < 2 * features + 2
@@ -195,10 +203,26 @@ class Second(Record):
     s2: tuple[Tensor, ...]
 
 
+def second_moments(
+    weighted: Float64[Tensor, "R K S"], n: Tensor, mean: Float64[Tensor, "R K D"], x: Tensor, unit: Covariance
+) -> tuple[Tensor, ...]:
+    """The structure's second-order statistics about the means of the clusters: by one product where little cancels."""
+    rows, features = x.mT.contiguous(), x.shape[1]
+    second = x.new_empty(unit.quadratic.size(features) + features, len(x))
+    unit.quadratic.write(rows, second[:-features])
+    torch.mul(rows, rows, out=second[-features:])
+    sums = (weighted.flatten(0, 1) @ second.mT).view(*n.shape, -1)
+    about = sums[..., -features:]
+    variance = about - n[..., None] * mean.square()
+    if bool(((variance < CANCELS * about) & (n >= 2 * features + 2)[..., None]).any()):
+        return scatter(weighted, mean, x, unit)
+    return unit.move(unit.from_second(sums[..., :-features]), n, n[..., None] * mean, mean)
+
+
 def scatter(
     weighted: Float64[Tensor, "R K S"], mean: Float64[Tensor, "R K D"], x: Float64[Tensor, "S D"], unit: Covariance
 ) -> tuple[Tensor, ...]:
-    """The structure's second-order statistics about the means of the clusters: nothing cancels, unlike in Σ w xxᵀ."""
+    """The same by the definition: nothing cancels, unlike in Σ w xxᵀ."""
     restarts, components, features = mean.shape
     rows = max(1, min(len(x), ENTRIES // (components * features)))
     batch = max(1, ENTRIES // (components * features * rows))

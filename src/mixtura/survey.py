@@ -195,16 +195,21 @@ def whitening(covariance: Float64[Tensor, "D D"], least: float) -> Float64[Tenso
 
 def robust_scale(sample: Sample) -> Float64[Tensor, "D"]:
     """(D,) squared interquartile ranges, positive wherever any column varies."""
-    x, order = sample.x.sort(0)
-    below = sample.weight[order].cumsum(0) / sample.weight.sum()
-    first = [(below < q * (1 - 1e-12)).sum(0, keepdim=True).clamp_max(len(x) - 1) for q in (0.25, 0.75)]
-    squared = (x.gather(0, first[1]) - x.gather(0, first[0]))[0].square()
-    share = (sample.weight / sample.weight.sum())[:, None]
-    variance = (share * (sample.x - (share * sample.x).sum(0)).square()).sum(0)
-    variance = torch.where(sample.x.amax(0) > sample.x.amin(0), variance, 0.0)
-    varying = squared[squared > 0] if bool((squared > 0).any()) else variance[variance > 0]
-    smallest = varying.min() if len(varying) else squared.new_tensor(1.0)
-    return torch.where(squared > 0, squared, torch.where(variance > 0, variance.minimum(smallest), smallest))
+    # NumPy sorts several times faster than torch.
+    columns, share = np.ascontiguousarray(sample.x.T.numpy()), (sample.weight / sample.weight.sum()).numpy()
+    order = columns.argsort(axis=1)
+    below = share[order].cumsum(axis=1)
+    lower, upper = (
+        (below < q * (1 - 1e-12)).sum(axis=1, keepdims=True).clip(max=len(share) - 1) for q in (0.25, 0.75)
+    )
+    quartiles = [np.take_along_axis(columns, np.take_along_axis(order, at, 1), 1)[:, 0] for at in (lower, upper)]
+    squared = (quartiles[1] - quartiles[0]) ** 2
+    variance = (columns - (columns @ share)[:, None]) ** 2 @ share
+    variance[columns.max(axis=1) == columns.min(axis=1)] = 0
+    varying = squared[squared > 0] if (squared > 0).any() else variance[variance > 0]
+    smallest = varying.min() if len(varying) else 1.0
+    scale = np.where(squared > 0, squared, np.where(variance > 0, np.minimum(variance, smallest), smallest))
+    return torch.from_numpy(scale)
 
 
 def grid_step(column: np.ndarray) -> float:
