@@ -1,6 +1,5 @@
 """Fitted: what every fitted mixture estimator can say about rows."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from mixtura.criteria import Figures, aic, bic, icl
 from mixtura.draws import seed_of
 from mixtura.inputs import Checked, Kind, check, check_weight
 from mixtura.mixture import Mixture
@@ -20,7 +20,6 @@ class FittedMixture(DensityMixin, BaseEstimator):
 
     mixture_: Mixture
     _kind: Kind
-    _structure: str
     device: Any
     random_state: Any
 
@@ -97,7 +96,7 @@ class FittedMixture(DensityMixin, BaseEstimator):
     def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
         scores, checked = self._scores(X)
         weight = check_weight(sample_weight, len(checked.x))
-        return _weighed(scores.log_density(), weight)
+        return weighed(scores.log_density(), weight)
 
     @property
     def n_parameters_(self) -> int:
@@ -113,7 +112,7 @@ class FittedMixture(DensityMixin, BaseEstimator):
             sample_weight: (N,) row weights; n is their sum.
         """
         total, weight = self._log_likelihood(X, sample_weight)
-        return -2 * total + self.n_parameters_ * math.log(weight)
+        return bic(Figures(total, self.n_parameters_, weight))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Akaike information criterion, −2 log L + 2 p; lower is better (Akaike 1974).
@@ -122,8 +121,8 @@ class FittedMixture(DensityMixin, BaseEstimator):
             X: (N, D) rows.
             sample_weight: (N,) row weights.
         """
-        total, _ = self._log_likelihood(X, sample_weight)
-        return -2 * total + 2 * self.n_parameters_
+        total, weight = self._log_likelihood(X, sample_weight)
+        return aic(Figures(total, self.n_parameters_, weight))
 
     def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood, BIC − 2 Σ w log max p(k | x); lower is better (Biernacki et al. 2000).
@@ -134,9 +133,9 @@ class FittedMixture(DensityMixin, BaseEstimator):
         """
         scores, checked = self._scores(X)
         weight = check_weight(sample_weight, len(checked.x))
-        total, rows = _weighed(scores.log_density(), weight)
-        best, _ = _weighed(scores.log_best(), weight)
-        return -2 * total + self.n_parameters_ * math.log(rows) - 2 * best
+        total, rows = weighed(scores.log_density(), weight)
+        best, _ = weighed(scores.log_best(), weight)
+        return icl(Figures(total, self.n_parameters_, rows, best))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, shuffle: bool = False) -> tuple[Any, Any]:
         """Random rows from the mixture.
@@ -167,7 +166,8 @@ class FittedMixture(DensityMixin, BaseEstimator):
         return self._kind.give(rows), self._kind.give_labels(labels)
 
 
-def _weighed(values: Tensor, weight: Tensor | None) -> tuple[float, float]:
+def weighed(values: Tensor, weight: Tensor | None) -> tuple[float, float]:
+    """Σ w v over rows of positive weight, and Σ w; float64, in nats where the values are."""
     values = values.cpu().to(torch.float64)
     if weight is None:
         return float(values.sum()), float(len(values))

@@ -1,0 +1,102 @@
+"""Published: a mixture's parameters as attributes in the kind of the data, and the order of its components."""
+
+from typing import Any, NamedTuple
+
+from sklearn.utils.validation import check_is_fitted
+
+from mixtura.fitted import FittedMixture
+from mixtura.mixture import Mixture
+from mixtura.relabel import matching
+from mixtura.sound import Finding
+
+
+class Seen(NamedTuple):
+    """The data of a fit, after it.
+
+    Attributes:
+        rows: those with positive weight.
+        weight: Σ w.
+    """
+
+    rows: int
+    weight: float
+
+
+class PublishedMixture(FittedMixture):
+    """An estimator whose parameters are its own: they are published, reordered and diagnosed here."""
+
+    status_: str
+    _structure: str
+    _findings: list[Finding]
+    _seen: Seen | None
+
+    def _publish(self, mixture: Mixture) -> None:
+        give = self._kind.give
+        shown = {
+            "mixture_": mixture,
+            "weights_": give(mixture.log_weight[0].exp(), frozen=True),
+            "means_": give(mixture.mean[0], frozen=True),
+            "covariances_": give(mixture.covariance.publish("covariances"), frozen=True),
+            "precisions_": give(mixture.covariance.publish("precisions"), frozen=True),
+            "precisions_cholesky_": give(mixture.covariance.publish("precisions_cholesky"), frozen=True),
+        }
+        # All or nothing: an error above leaves every attribute as it was.
+        self.__dict__.update(shown)
+
+    def diagnose(self) -> list[Finding]:
+        """What is wrong with the fit, and what in the data deserves a word; ``status_`` alone says whether it is sound.
+
+        Each finding has ``kind``, ``component`` (None where it concerns the data) and ``message``.
+        """
+        check_is_fitted(self)
+        return list(self._findings)
+
+    def relabel(self, like: Any) -> "PublishedMixture":
+        """Reorder the components so that they match those of another model: the same cluster, the same number.
+
+        Components are paired one to one so that the densities of the pairs overlap as much as they can together
+        (:func:`mixtura.relabel.matching`); weights do not matter. Where this model has more components, those without
+        a partner come last, by decreasing weight; where it has fewer, the order is that of ``like``, with gaps closed.
+
+        Args:
+            like: a fitted estimator or a :class:`mixtura.Mixture`, of the same features.
+
+        Returns:
+            The estimator, its attributes and findings in the new order.
+
+        Raises:
+            ValueError: ``like`` has other features.
+            TypeError: ``like`` is no fitted mixture.
+
+        Examples:
+            >>> from mixtura import GaussianMixture
+            >>> old = GaussianMixture.from_parameters([0.4, 0.6], [[0.0], [4.0]], [1.0, 1.0], "spherical")
+            >>> new = GaussianMixture.from_parameters([0.7, 0.3], [[4.1], [0.2]], [1.1, 0.9], "spherical")
+            >>> new.relabel(like=old).means_.ravel()
+            array([0.2, 4.1])
+        """
+        check_is_fitted(self)
+        names, theirs = (getattr(model, "feature_names_in_", None) for model in (self, like))
+        if names is not None and theirs is not None and list(names) != list(theirs):
+            raise ValueError(
+                f"like was fitted on the features {list(map(str, theirs))}, this model on {list(map(str, names))}: "
+                "compare models of the same columns in the same order"
+            )
+        order = matching(self.mixture_, mixture_of(like))
+        place = {int(old): new for new, old in enumerate(order.tolist())}
+        findings = [f if f.component is None else f.renumbered(place[f.component]) for f in self._findings]
+        self._publish(self.mixture_.pick(order))
+        self._findings = sorted(findings, key=lambda f: -1 if f.component is None else f.component)
+        return self
+
+
+def mixture_of(model: Any) -> Mixture:
+    """The mixture that an estimator holds, or that was given itself.
+
+    Raises:
+        TypeError: there is none.
+    """
+    found = getattr(model, "mixture_", model)
+    if not isinstance(found, Mixture):
+        raise TypeError(f"like is {type(model).__name__}, expected a fitted mixture: fit it, or use from_parameters")
+    return found
