@@ -9,10 +9,11 @@ _HOME = {
     "DegenerateWarning": "mixtura.estimator",
     "GaussianMixture": "mixtura.estimator",
     "Mixture": "mixtura.mixture",
+    "MixtureSearch": "mixtura.select",
     "plot": "mixtura.apps",
 }
 
-__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "__version__", "plot"]
+__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "MixtureSearch", "__version__", "plot"]
 
 
 def __getattr__(name: str) -> Any:

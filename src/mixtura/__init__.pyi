@@ -2,5 +2,6 @@ from mixtura.apps import plot as plot
 from mixtura.estimator import DegenerateWarning as DegenerateWarning
 from mixtura.estimator import GaussianMixture as GaussianMixture
 from mixtura.mixture import Mixture as Mixture
+from mixtura.select import MixtureSearch as MixtureSearch
 
 __version__: str
