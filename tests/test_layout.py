@@ -31,7 +31,19 @@ CORE = [
 ]
 """What a fit is made of; it knows nothing of estimators and what lies around them."""
 
-FACE = ["estimator", "fitted", "published", "select", "fitting", "given", "inputs", "scoring", "reproduce", "watch", "apps"]
+FACE = [
+    "estimator",
+    "fitted",
+    "published",
+    "select",
+    "fitting",
+    "given",
+    "inputs",
+    "scoring",
+    "reproduce",
+    "watch",
+    "apps",
+]
 
 DEFAULTS = {
     "estimator.py": {"covariance_type"},  # the signature that users see

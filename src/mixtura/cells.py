@@ -13,6 +13,10 @@ UNDECIDED = 2e-7
 """Criteria closer than this for each row are equal: EM leaves about half as many nats to gain."""
 
 
+UNSOUND = ("degenerate", "failed")
+"""Statuses of fits whose likelihood must not be compared with others."""
+
+
 class Cell(NamedTuple):
     """One model to try.
 
@@ -40,7 +44,6 @@ class Trial(NamedTuple):
         cell: the model.
         figures: what the criteria are made of; NaN where it failed.
         status: as ``status_``, or ``failed``.
-        sound: its likelihood can be compared.
         model: the fitted estimator; None where it failed.
         reason: why it failed.
     """
@@ -48,41 +51,18 @@ class Trial(NamedTuple):
     cell: Cell
     figures: Figures
     status: str
-    sound: bool
     model: Any = None
     reason: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Its likelihood can be compared."""
+        return self.status not in UNSOUND
 
 
 def failed(cell: Cell, features: int, reason: str) -> Trial:
     """A cell that could not be fitted."""
-    return Trial(cell, Figures(math.nan, cell.parameters(features), math.nan), "failed", False, reason=reason)
-
-
-def values(trials: list[Trial], criterion: str) -> np.ndarray:
-    """(T,) a criterion of every trial."""
-    return np.array([CRITERIA[criterion](trial.figures) for trial in trials], dtype=np.float64)
-
-
-def ranking(trials: list[Trial], criterion: str) -> list[int]:
-    """Trials best first: sound ones before others, failed ones last."""
-    value = values(trials, criterion)
-    return sorted(range(len(trials)), key=lambda i: (not trials[i].sound, math.isnan(value[i]), value[i]))
-
-
-def best_of(trials: list[Trial], criterion: str) -> int:
-    """The best trial, among the sound ones if there are any; of those that are equally good the simplest.
-
-    Raises:
-        ValueError: no model could be fitted.
-    """
-    value = values(trials, criterion)
-    first = ranking(trials, criterion)[0]
-    if math.isnan(value[first]):
-        reasons = "; ".join(f"{trial.cell}: {trial.reason}" for trial in trials[:3])
-        raise ValueError(f"None of the {len(trials)} mixtures could be fitted. {reasons}")
-    undecided = UNDECIDED * trials[first].figures.weight
-    equal = [i for i, t in enumerate(trials) if t.sound == trials[first].sound and value[i] - value[first] <= undecided]
-    return min(equal, key=lambda i: (trials[i].figures.parameters, trials[i].cell.n_components, i))
+    return Trial(cell, Figures(math.nan, cell.parameters(features), math.nan), "failed", reason=reason)
 
 
 def table(trials: list[Trial]) -> dict[str, np.ndarray]:
@@ -92,9 +72,31 @@ def table(trials: list[Trial]) -> dict[str, np.ndarray]:
         "n_components": np.array([t.cell.n_components for t in trials]),
         "loglik": np.array([t.figures.loglik for t in trials]),
         "n_parameters": np.array([t.figures.parameters for t in trials]),
-        **{name: values(trials, name) for name in CRITERIA},
+        **{name: np.array([value(t.figures) for t in trials]) for name, value in CRITERIA.items()},
         "status": np.array([t.status for t in trials]),
     }
+
+
+def ranking(columns: dict[str, np.ndarray], criterion: str) -> list[int]:
+    """The rows of a table, best first: sound ones before others, failed ones last."""
+    value, sound = columns[criterion], ~np.isin(columns["status"], UNSOUND)
+    return sorted(range(len(value)), key=lambda i: (not sound[i], math.isnan(value[i]), value[i]))
+
+
+def best_of(trials: list[Trial], criterion: str) -> int:
+    """The best trial, among the sound ones if there are any; of those that are equally good the simplest.
+
+    Raises:
+        ValueError: no model could be fitted.
+    """
+    columns = table(trials)
+    value, first = columns[criterion], ranking(columns, criterion)[0]
+    if math.isnan(value[first]):
+        reasons = "; ".join(f"{trial.cell}: {trial.reason}" for trial in trials[:3])
+        raise ValueError(f"None of the {len(trials)} models could be fitted. {reasons}")
+    undecided = UNDECIDED * trials[first].figures.weight
+    equal = [i for i, t in enumerate(trials) if t.sound == trials[first].sound and value[i] - value[first] <= undecided]
+    return min(equal, key=lambda i: (trials[i].figures.parameters, trials[i].cell.n_components, i))
 
 
 def findings(trials: list[Trial], best: int, untried: list[Cell]) -> list[Finding]:

@@ -233,7 +233,6 @@ class GaussianMixture(PublishedMixture):
         model._structure = covariance_type
         model._publish(mixture)
         model.n_iter_, model.converged_, model.status_, model._findings = 0, True, "converged", []
-        model._seen = None
         return model
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":

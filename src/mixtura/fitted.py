@@ -1,5 +1,6 @@
 """Fitted: what every fitted mixture estimator can say about rows."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
 
 
-class FittedMixture(DensityMixin, BaseEstimator):
+class FittedMixture(DensityMixin, BaseEstimator, ABC):
     """Methods of an estimator that holds ``mixture_`` and knows the kind of data it was fitted on."""
 
     mixture_: Mixture
@@ -25,6 +26,22 @@ class FittedMixture(DensityMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "mixture_")
+
+    @abstractmethod
+    def _card(self) -> str:
+        """What was fitted, in HTML."""
+
+    def _repr_html_inner(self) -> str:
+        # scikit-learn's diagram, and what was fitted below it.
+        diagram = super()._repr_html_inner()
+        if not self.__sklearn_is_fitted__():
+            return diagram
+        before, end, after = diagram.rpartition("</body>")
+        return f"{before}{self._card()}{end}{after}" if end else diagram + self._card()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "text/html": self._repr_html_inner()} if "text/html" in bundle else bundle
 
     def _scores(self, X: Any) -> tuple[Scores, Checked]:
         check_is_fitted(self)

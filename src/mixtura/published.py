@@ -28,7 +28,7 @@ class PublishedMixture(FittedMixture):
     status_: str
     _structure: str
     _findings: list[Finding]
-    _seen: Seen | None
+    _seen: Seen | None = None
 
     def _publish(self, mixture: Mixture) -> None:
         give = self._kind.give
@@ -50,6 +50,35 @@ class PublishedMixture(FittedMixture):
         """
         check_is_fitted(self)
         return list(self._findings)
+
+    def summary(self) -> str:
+        """The fit in words: call, data, components, likelihood, criteria, status, how it was found, what is wrong.
+
+        BIC and AIC are of the rows it was fitted to; ``icl(X)`` takes one more look at them.
+
+        Examples:
+            >>> from mixtura import GaussianMixture
+            >>> gm = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [4.0]], [1.0, 1.0], "spherical")
+            >>> print(gm.summary())
+            GaussianMixture(covariance_type='spherical', n_components=2)
+            1 feature, 2 components: each component has one variance
+            <BLANKLINE>
+            component  weight     x0
+                    0  0.5000  0 (1)
+                    1  0.5000  4 (1)
+            means of the features, standard deviations in brackets
+            <BLANKLINE>
+            5 parameters, status converged
+        """
+        check_is_fitted(self)
+        from mixtura.apps import words
+
+        return words.describe(self)
+
+    def _card(self) -> str:
+        from mixtura.apps import card
+
+        return card.of_model(self)
 
     def relabel(self, like: Any) -> "PublishedMixture":
         """Reorder the components so that they match those of another model: the same cluster, the same number.

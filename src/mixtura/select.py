@@ -166,11 +166,9 @@ class MixtureSearch(FittedMixture):
             return trials, cells[len(trials) :]
         return trials, []
 
-    def _try(
-        self, cell: Cell, template: GaussianMixture, checked: Checked, weight: Tensor | None, land: Land
-    ) -> Trial:
+    def _try(self, cell: Cell, template: GaussianMixture, checked: Checked, weight: Tensor | None, land: Land) -> Trial:
         model = type(template)(**{**template.get_params(deep=False), **cell._asdict()})
-        vars(model).update({name: getattr(self, name) for name in COLUMNS if hasattr(self, name)})
+        model.__dict__.update({name: getattr(self, name) for name in COLUMNS if hasattr(self, name)})
         try:
             found, seed = model._find(checked, weight, land)
             if found.interrupted:
@@ -180,7 +178,7 @@ class MixtureSearch(FittedMixture):
         except (ValueError, RuntimeError, MemoryError) as error:
             return failed(cell, checked.x.shape[1], str(error) or type(error).__name__)
         figures = Figures(model.loglik_, model.n_parameters_, found.facts.weight, log_best)
-        return Trial(cell, figures, model.status_, bool(found.tests.sound[0]), model)
+        return Trial(cell, figures, model.status_, model)
 
     @property
     def mixture_(self) -> Mixture:  # type: ignore[override]
@@ -224,6 +222,25 @@ class MixtureSearch(FittedMixture):
         check_is_fitted(self)
         return [*self._told, *self.best_estimator_.diagnose()]
 
+    def summary(self) -> str:
+        """The search in words: its models best first, which nearly won, and the best of them.
+
+        Examples:
+            >>> from mixtura import MixtureSearch
+            >>> search = MixtureSearch((1, 2), "tied", random_state=0).fit([[0.0], [0.1], [0.3], [5.0], [5.3]] * 5)
+            >>> print(search.summary().splitlines()[1])
+            2 models by BIC (lower is better), best first
+        """
+        check_is_fitted(self)
+        from mixtura.apps import words
+
+        return words.describe_search(self)
+
+    def _card(self) -> str:
+        from mixtura.apps import card
+
+        return card.of_search(self)
+
     def to_frame(self) -> Any:
         """``table_`` as a pandas DataFrame.
 
@@ -252,7 +269,8 @@ class MixtureSearch(FittedMixture):
         check_is_fitted(self)
         from mixtura.apps import plot
 
-        return plot.criteria(self.table_, criterion=self.criterion, ax=ax)
+        drawing: Any = plot
+        return drawing.criteria(self.table_, criterion=self.criterion, ax=ax)
 
 
 def sizes(given: Any) -> list[int]:
