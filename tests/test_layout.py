@@ -28,6 +28,8 @@ CORE = [
     "survey",
     "sound",
     "draws",
+    "criteria",
+    "relabel",
 ]
 """What a fit is made of; it knows nothing of estimators and what lies around them."""
 
@@ -35,6 +37,7 @@ FACE = [
     "estimator",
     "fitted",
     "published",
+    "cells",
     "select",
     "fitting",
     "given",
