@@ -109,7 +109,7 @@ def findings(trials: list[Trial], best: int, untried: list[Cell]) -> list[Findin
         message = f"The best number of components, {k}, is the largest that was tried: try more."
         found.append(Finding("largest_tried", None, message))
     elif larger and trials[best].sound and not any(t.sound for t in larger):
-        message = f"No fit with more than {k} components is sound: the data may hold too few rows to tell."
+        message = f"No fit with more components than {k} is sound: the data may hold too few rows to tell."
         found.append(Finding("larger_not_sound", None, message))
     for trial in trials:
         if trial.model is None:

@@ -62,7 +62,7 @@ class MixtureSearch(FittedMixture):
         >>> search = MixtureSearch((1, 2, 3), "spherical", random_state=0).fit(X)
         >>> search.best_estimator_.n_components
         2
-        >>> search.table_["bic"].argmin()
+        >>> int(search.table_["bic"].argmin())
         1
     """
 
