@@ -388,7 +388,7 @@ def program(*arguments, **options):
 def test_end_to_end(place):
     done = program("fit", "x.npy", "-k", 2, "-o", "out", "--labels-format", "csv", cwd=place)
     assert done.returncode == 0
-    assert done.stdout.startswith("component")
+    assert done.stdout.startswith("GaussianMixture(n_components=2, random_state=0)\n100 rows")
     assert done.stderr.splitlines()[0] == "read 100 rows and 2 columns from x.npy"
     assert len((place / "out" / "labels.csv").read_text().splitlines()) == 101
 

@@ -45,7 +45,7 @@ def describe(
     model: Any,
     *,
     columns: Sequence[str] | None = None,
-    counts: Sequence[float] | None = None,
+    counts: Sequence[float | int] | None = None,
     icl: float | None = None,
     notes: Sequence[str] = (),
 ) -> str:
@@ -101,7 +101,7 @@ def feature_names(model: Any) -> list[str]:
     return [f"x{j}" for j in range(model.mixture_.shape[2])] if names is None else [str(name) for name in names]
 
 
-def components(model: Any, names: Sequence[str], counts: Sequence[float] | None = None) -> Grid:
+def components(model: Any, names: Sequence[str], counts: Sequence[float | int] | None = None) -> Grid:
     """Weight, rows, and mean with standard deviation of the first features, for each component."""
     mixture = model.mixture_
     weights, means = mixture.log_weight[0].exp().tolist(), mixture.mean[0]
@@ -198,7 +198,7 @@ def number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.2f}"
 
 
-def count(value: float) -> str:
+def count(value: float | int) -> str:
     """How many rows: whole numbers without a point."""
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.1f}"
 
