@@ -19,5 +19,5 @@ print(f"{model.status_} after {model.n_iter_} iterations, log likelihood {model.
 
 before, after = plot.new_axes(columns=2)
 plot.scatter(X, ax=before, title="300 points", names=["x", "y"])
-plot.scatter(X, labels, model, ax=after, title="three Gaussians, ellipses at 1 and 2 sd", names=["x", "y"])
+plot.clusters(X, model, ax=after, labels=labels, title="three Gaussians", names=["x", "y"])
 after.figure.savefig("tutorial.png", dpi=120)

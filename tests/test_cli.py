@@ -190,7 +190,7 @@ def test_quiet_and_json(table, tmp_path, capsys):
 
 
 def test_a_fit_that_is_not_sound_says_so(tmp_path, capsys):
-    np.save(tmp_path / "x.npy", np.concatenate([X, np.full((30, 2), 3.0)]))
+    np.save(tmp_path / "x.npy", np.repeat(X[:3], 30, axis=0))
     assert run("fit", tmp_path / "x.npy", "-k", 3) == 0
     captured = capsys.readouterr()
     assert "status degenerate" in captured.out

@@ -11,7 +11,9 @@ import mixtura
 PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, name))]
 
 
-@pytest.mark.parametrize("module", ["mixtura.estimator", "mixtura.published", "mixtura.select"])
+@pytest.mark.parametrize(
+    "module", ["mixtura.estimator", "mixtura.published", "mixtura.select", "mixtura.apps.store", "mixtura.apps.pack"]
+)
 def test_examples_run(module):
     found = doctest.testmod(importlib.import_module(module))
     assert found.attempted > 0

@@ -264,7 +264,10 @@ def test_history(name: str) -> None:
 def test_starts() -> None:
     model = GaussianMixture(3, n_init=5, init_params="random_from_data", random_state=0).fit(overlapping())
     assert len(model.starts_) == 5
-    assert {frozenset(start) for start in model.starts_} == {frozenset(("loglik", "n_iter", "status"))}
+    told = {"kind", "status", "loglik", "n_iter", "lower_bounds", "stages"}
+    assert all(set(start) == told and start["kind"] == "random_from_data" for start in model.starts_)
+    assert all(len(start["lower_bounds"]) == start["n_iter"] for start in model.starts_)
+    assert all(start["stages"] == [(600, start["n_iter"])] for start in model.starts_)
     sound = [s for s in model.starts_ if s["status"] != "degenerate"]
     best = max(sound, key=lambda start: start["loglik"])
     assert model.loglik_ == pytest.approx(best["loglik"], abs=1e-6)
@@ -385,8 +388,8 @@ def test_warm_start_continues() -> None:
     x = overlapping()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        whole = quick(3, max_iter=9, tol=0.0).fit(x)
-        parts = quick(3, max_iter=5, tol=0.0, warm_start=True).fit(x)
+        whole = quick(3, init_params="kmeans", max_iter=9, tol=0.0).fit(x)
+        parts = quick(3, init_params="kmeans", max_iter=5, tol=0.0, warm_start=True).fit(x)
         first = parts.means_
         parts.fit(x)
     # Five passes end before the fifth update, so that two times five are nine: rounding only.
@@ -450,11 +453,11 @@ def test_silence(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_verbose(capsys: pytest.CaptureFixture) -> None:
-    model = quick(3, verbose=1, verbose_interval=5).fit(overlapping())
+    model = quick(3, init_params="kmeans", verbose=1, verbose_interval=5).fit(overlapping())
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Iteration 1:")
     assert len(lines) == 1 + model.n_iter_ // 5
-    quick(3, verbose=2, verbose_interval=1).fit(overlapping())
+    quick(3, init_params="kmeans", verbose=2, verbose_interval=1).fit(overlapping())
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == model.n_iter_
     shown = [float(re.search(r"log likelihood (-?[\d.]+)", line)[1]) for line in lines]
@@ -651,7 +654,7 @@ def test_sklearn_defaults_are_theirs() -> None:
     theirs = sklearn.mixture.GaussianMixture().get_params()
     ours = GaussianMixture.sklearn_defaults().get_params()
     assert {name: ours[name] for name in theirs} == theirs
-    assert set(ours) - set(theirs) == {"device", "reproduce"}
+    assert set(ours) - set(theirs) == {"device", "effort", "reproduce"}
     assert GaussianMixture.sklearn_defaults(3, tol=1e-5).tol == 1e-5
     # A generator of another kind is one draw for their random state.
     for make in (lambda: np.random.default_rng(0), lambda: torch.Generator().manual_seed(0)):

@@ -82,6 +82,28 @@ def test_the_table_is_what_its_page_says():
     assert "Copyright (c) 2013-2015 Eugene Yurtsev and Jonathan Friedman" in page
 
 
-@pytest.mark.parametrize("name", ["tutorial.png"])
-def test_pictures_are_small(name):
-    assert (ROOT / "docs" / "pictures" / name).stat().st_size < 150_000
+GALLERY = runpy.run_path(str(ROOT / "docs" / "pictures" / "make.py"))
+
+
+def test_the_page_of_pictures_is_whole():
+    page = GALLERY["PAGE"].read_text(encoding="utf-8")
+    named = [name for _, name in GALLERY["parts"](page) if name]
+    assert page.count("](pictures/") == len(named) == len(set(named))
+    here = {path.name: path for path in (ROOT / "docs" / "pictures").glob("*.png")}
+    assert set(named) == set(here)
+    for name, path in here.items():
+        assert path.stat().st_size < 150_000, name
+    for code, name in GALLERY["parts"](page):
+        compile(code, str(name), "exec")
+        assert "cells" not in code or name is None or "plot.credit(ax, CREDIT)" in code
+    assert f'CREDIT = "{demo.CREDIT}"' in page
+    for function in ("scatter", "clusters", "density", "uncertainty", "histogram", "pairs", "starts", "criteria"):
+        assert f"plot.{function}(" in page
+
+
+@pytest.mark.slow
+def test_the_page_of_pictures_runs():
+    page = GALLERY["PAGE"].read_text(encoding="utf-8")
+    drawn = list(GALLERY["drawn"](page))
+    assert len(drawn) == page.count("```python")
+    assert all(figure is not None for name, figure in drawn if name)

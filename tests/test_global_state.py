@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from comparison.sets import load
 
+import mixtura
 from mixtura import GaussianMixture, MixtureSearch
 
 
@@ -52,9 +55,17 @@ WORK: dict[str, Callable[[], Any]] = {
     "summary": lambda: model().fit(X).summary() + model().fit(X)._repr_html_(),
     "sample": lambda: model(random_state=None).fit(X).sample(10, shuffle=True),
     "sample with a seed": lambda: model().fit(X).sample(10, random_state=3),
+    "save and load": lambda: saved(),
+    "scikit-learn's and back": lambda: GaussianMixture.from_sklearn(model().fit(X).to_sklearn()),
     "a degenerate fit": lambda: model().fit(np.ones((20, 2))),
     "a failing fit": lambda: failing(),
 }
+
+
+def saved() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        model().fit(X).save(Path(directory) / "m.safetensors")
+        mixtura.load(Path(directory) / "m.safetensors").predict(X)
 
 
 def failing() -> None:

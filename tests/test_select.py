@@ -64,10 +64,11 @@ def test_mclust_chooses_the_same(name: str, code: str, structure: str, k: int, m
     assert (best.n_components, best.covariance_type) == (k, structure)
     theirs = next(c for c in numbers("mclust_fits")["sets"][name]["models"][code] if c["G"] == k)
     assert best.n_parameters_ == theirs["df"]
-    # Their optimum or a better one; theirs is climbed to 1e-4.
-    assert best.loglik_ >= theirs["tight_loglik"] - 1e-3
+    # Their optimum or a better one. A quick race stops with 1e-5 nats a row to gain by its own estimate, which is
+    # 3e-3 here; a slow tail may hold a few times that.
+    assert best.loglik_ >= theirs["tight_loglik"] - 0.02
     bic = theirs["df"] * math.log(len(x)) - 2 * theirs["tight_loglik"]
-    assert found.table_["bic"][found.best_index_] <= bic + 2e-3
+    assert found.table_["bic"][found.best_index_] <= bic + 0.04
     assert found.table_["n_components"].tolist() == list(range(1, most + 1))
     assert found.diagnose() == []
 

@@ -10,10 +10,11 @@ _HOME = {
     "GaussianMixture": "mixtura.estimator",
     "Mixture": "mixtura.mixture",
     "MixtureSearch": "mixtura.select",
+    "load": "mixtura.apps.store",
     "plot": "mixtura.apps",
 }
 
-__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "MixtureSearch", "__version__", "plot"]
+__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "MixtureSearch", "__version__", "load", "plot"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,5 @@
 from mixtura.apps import plot as plot
+from mixtura.apps.store import load as load
 from mixtura.estimator import DegenerateWarning as DegenerateWarning
 from mixtura.estimator import GaussianMixture as GaussianMixture
 from mixtura.mixture import Mixture as Mixture

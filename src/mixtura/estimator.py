@@ -22,7 +22,7 @@ from mixtura.given import Given, check_given
 from mixtura.inputs import Checked, Kind, check, check_weight, columns_kept
 from mixtura.mixture import Mixture
 from mixtura.plan import Ground, Plan, Search
-from mixtura.published import PublishedMixture, Seen
+from mixtura.published import PublishedMixture
 from mixtura.record import Record
 from mixtura.reproduce import sklearn_start
 from mixtura.search import EFFORTS, plain, races
@@ -226,14 +226,59 @@ class GaussianMixture(PublishedMixture):
         model = cls(components, covariance_type=covariance_type)
         dtype, device = getattr(means, "dtype", None), getattr(means, "device", None)
         single = dtype in (np.float32, torch.float32)
-        model._kind = Kind(
-            torch.float32 if single else torch.float64, device if isinstance(means, torch.Tensor) else None
-        )
+        kind = Kind(torch.float32 if single else torch.float64, device if isinstance(means, torch.Tensor) else None)
         model.n_features_in_ = features
-        model._structure = covariance_type
-        model._publish(mixture)
+        model._publish(mixture, kind, covariance_type)
         model.n_iter_, model.converged_, model.status_, model._findings = 0, True, "converged", []
         return model
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> "GaussianMixture":
+        """A fitted estimator from scikit-learn's, with what it was told and what it has found.
+
+        Rows get the same labels, posteriors and densities. ``reproduce="sklearn"`` is set, so that fitting again does
+        what theirs does. ``loglik_`` and ``starts_`` are not known, for theirs does not keep them.
+
+        Args:
+            model: a fitted ``sklearn.mixture.GaussianMixture``.
+
+        Raises:
+            NotFittedError: ``model`` is not fitted.
+            TypeError: ``model`` is something else.
+
+        Examples:
+            >>> from sklearn import mixture
+            >>> theirs = mixture.GaussianMixture(2, random_state=0).fit([[0.0], [0.1], [0.4], [7.0], [7.2], [7.3]])
+            >>> ours = GaussianMixture.from_sklearn(theirs)
+            >>> bool((ours.predict([[1.0], [6.0]]) == theirs.predict([[1.0], [6.0]])).all())
+            True
+        """
+        from mixtura.apps.convert import from_sklearn
+
+        return from_sklearn(model, cls)
+
+    def to_sklearn(self) -> Any:
+        """The same fitted mixture as scikit-learn's estimator.
+
+        A structure that scikit-learn lacks is written out in the smallest of its four that holds it, ``tied_diag`` as
+        ``diag`` with equal rows, ``tied_spherical`` as ``spherical``: densities stay the same, but theirs counts more
+        free parameters, so ``bic`` and ``aic`` differ. Parameters it does not know become its defaults, a generator
+        it does not know becomes ``seed_``, and arrays are NumPy's in float64.
+
+        Returns:
+            A fitted ``sklearn.mixture.GaussianMixture``.
+
+        Raises:
+            NotFittedError: the estimator is not fitted.
+
+        Examples:
+            >>> gm = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [4.0]], 1.0, "tied_spherical")
+            >>> gm.to_sklearn().covariances_
+            array([1., 1.])
+        """
+        from mixtura.apps.convert import to_sklearn
+
+        return to_sklearn(self)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":
         """Fit the mixture to rows.
@@ -313,7 +358,8 @@ class GaussianMixture(PublishedMixture):
         stop: Stop
         search: Search
         if self.tol == "auto":
-            stop = Still()
+            racing = self.init_params == "auto" and given.none and not (going_on or theirs)
+            stop = Still(EFFORTS[self.effort].per_row) if racing else Still()
         else:
             stop = Gain(float(self.tol), getattr(self, "lower_bound_", None) if going_on and theirs else None)
         seed = 0 if theirs else seed_of(self.random_state)
@@ -387,18 +433,15 @@ class GaussianMixture(PublishedMixture):
             )
 
     def _adopt(self, kind: Kind, found: Fit, seed: int) -> None:
-        weight = found.facts.weight
-        self._kind, self._structure = kind, self.covariance_type
-        self._seen = Seen(found.facts.rows, weight)
-        self._publish(found.mixture)
-        self._findings = found.findings
+        self._publish(found.mixture, kind, self.covariance_type)
+        self._findings, self._weight = found.findings, found.facts.weight
         self.seed_ = seed
         self.loglik_ = self.bound_ = found.loglik
         self.n_iter_, self.converged_, self.status_ = found.passes, found.still, found.status
         bounds = found.bounds.tolist()
-        self.lower_bounds_ = [b / weight for b in bounds]
+        self.lower_bounds_ = [b / self._weight for b in bounds]
         theirs = self.reproduce == "sklearn"
-        self.lower_bound_ = (self.lower_bounds_[-1] if bounds else -math.inf) if theirs else found.loglik / weight
+        self.lower_bound_ = (self.lower_bounds_[-1] if bounds else -math.inf) if theirs else found.loglik / self._weight
         self.history_ = {"loglik": bounds, "gain": [math.nan, *np.diff(bounds).tolist()][: len(bounds)]}
         self.starts_ = found.starts
 

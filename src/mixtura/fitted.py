@@ -21,6 +21,8 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
 
     mixture_: Mixture
     _kind: Kind
+    n_features_in_: int
+    seed_: int
     device: Any
     random_state: Any
 

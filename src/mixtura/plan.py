@@ -81,6 +81,10 @@ class Field(NamedTuple):
     size: int
     weight: float
 
+    def share(self, ground: "Ground") -> float:
+        """Their part of all weight."""
+        return self.weight / ground.facts.weight
+
 
 class Ground(NamedTuple):
     """What a search stands on; parameters are relative to ``origin`` and live where the rows are counted.

@@ -1,25 +1,32 @@
 """Published: a mixture's parameters as attributes in the kind of the data, and the order of its components."""
 
-from typing import Any, NamedTuple
+import os
+from typing import Any
 
+import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from mixtura.fitted import FittedMixture
+from mixtura.inputs import Kind
 from mixtura.mixture import Mixture
 from mixtura.relabel import matching
 from mixtura.sound import Finding
 
+PUBLISHED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
+"""Attributes that show the parameters of ``mixture_`` to users."""
 
-class Seen(NamedTuple):
-    """The data of a fit, after it.
 
-    Attributes:
-        rows: those with positive weight.
-        weight: Σ w.
-    """
-
-    rows: int
-    weight: float
+def published(mixture: Mixture) -> dict[str, Tensor]:
+    """The attributes ``PUBLISHED`` of the first restart, float64."""
+    covariance = mixture.covariance
+    return {
+        "weights_": mixture.log_weight[0].exp(),
+        "means_": mixture.mean[0],
+        "covariances_": covariance.publish("covariances"),
+        "precisions_": covariance.publish("precisions"),
+        "precisions_cholesky_": covariance.publish("precisions_cholesky"),
+    }
 
 
 class PublishedMixture(FittedMixture):
@@ -28,20 +35,15 @@ class PublishedMixture(FittedMixture):
     status_: str
     _structure: str
     _findings: list[Finding]
-    _seen: Seen | None = None
+    _weight: float
 
-    def _publish(self, mixture: Mixture) -> None:
-        give = self._kind.give
-        shown = {
-            "mixture_": mixture,
-            "weights_": give(mixture.log_weight[0].exp(), frozen=True),
-            "means_": give(mixture.mean[0], frozen=True),
-            "covariances_": give(mixture.covariance.publish("covariances"), frozen=True),
-            "precisions_": give(mixture.covariance.publish("precisions"), frozen=True),
-            "precisions_cholesky_": give(mixture.covariance.publish("precisions_cholesky"), frozen=True),
-        }
+    def _publish(self, mixture: Mixture, kind: Kind, structure: str) -> None:
+        """Become a fitted estimator: take a mixture of one restart, and show it in the kind of the data."""
+        # The same layout in memory wherever the parameters come from, so that products give the same bits.
+        mixture = mixture.map(lambda t: t.clone(memory_format=torch.contiguous_format))
+        shown = {name: kind.give(value, frozen=True) for name, value in published(mixture).items()}
         # All or nothing: an error above leaves every attribute as it was.
-        self.__dict__.update(shown)
+        self.__dict__.update(mixture_=mixture, _kind=kind, _structure=structure, **shown)
 
     def diagnose(self) -> list[Finding]:
         """What is wrong with the fit, and what in the data deserves a word; ``status_`` alone says whether it is sound.
@@ -114,9 +116,41 @@ class PublishedMixture(FittedMixture):
         order = matching(self.mixture_, mixture_of(like))
         place = {int(old): new for new, old in enumerate(order.tolist())}
         findings = [f if f.component is None else f.renumbered(place[f.component]) for f in self._findings]
-        self._publish(self.mixture_.pick(order))
+        self._publish(self.mixture_.pick(order), self._kind, self._structure)
         self._findings = sorted(findings, key=lambda f: -1 if f.component is None else f.component)
         return self
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fitted model into one safetensors file, which :func:`mixtura.load` reads again.
+
+        The file holds the parameters, what the fit reported, and the estimator's own parameters as JSON: no path, no
+        device, no time, no user and none of the rows; of what you handed in, ``means_init`` and its like are kept. A
+        generator given as ``random_state`` cannot be stored: ``seed_`` takes its place. The same model gives the same
+        bytes.
+
+        Args:
+            path: where to write, ending with ``.safetensors``. A file that is there is replaced once the new one is
+                complete, and stays as it is if anything goes wrong.
+
+        Raises:
+            NotFittedError: the estimator is not fitted.
+            ValueError: ``path`` has another ending, or a parameter cannot be stored.
+            OSError: the file cannot be written: there is no such directory, it is read-only, the disk is full.
+
+        Examples:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> import mixtura
+            >>> gm = mixtura.GaussianMixture(2, random_state=0).fit([[0.0], [0.1], [0.4], [7.0], [7.2], [7.3]] * 3)
+            >>> with tempfile.TemporaryDirectory() as directory:
+            ...     gm.save(Path(directory) / "model.safetensors")
+            ...     again = mixtura.load(Path(directory) / "model.safetensors")
+            >>> bool((again.means_ == gm.means_).all())
+            True
+        """
+        from mixtura.apps.store import save
+
+        save(self, path)
 
 
 def mixture_of(model: Any) -> Mixture:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Generator
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -36,6 +37,10 @@ TWIN_NATS = 0.05
 """How far the log likelihoods of twins may be apart, in nats."""
 
 
+AGREE, AGREE_NATS = 0.05, 0.5
+"""The same for restarts that have not settled yet, but are on their way to the same optimum."""
+
+
 class Round(NamedTuple):
     """One heat of a race.
 
@@ -54,22 +59,34 @@ class Effort(NamedTuple):
     """How hard to look.
 
     Attributes:
-        racers: how many starts of each kind.
+        opening: how many starts of each kind run first, in the first round.
+        agree: as many of them at one optimum, and no better one, end the search; 0 never does.
+        racers: how many starts of each kind join them otherwise.
         rounds: what they run; who is left after the last runs to the end.
+        per_row: nats a row that the end may leave to gain.
     """
 
+    opening: dict[str, int]
+    agree: int
     racers: dict[str, int]
     rounds: tuple[Round, ...]
+    per_row: float
 
 
 EFFORTS: dict[str, Effort] = {
     "quick": Effort(
-        {"kmeans": 3, "whitened": 3, "standardised": 2},
-        (Round(2000, 10, 3), Round(ALL, 10, 1)),
+        opening={"kmeans": 5, "whitened": 3},
+        agree=0,
+        racers={},
+        rounds=(Round(1000, 10, 1),),
+        per_row=1e-5,
     ),
     "standard": Effort(
-        {"kmeans": 16, "standardised": 12, "whitened": 20, "k-means++": 8, "whitened_rows": 8},
-        (Round(2500, 15, 32), Round(5000, 20, 16), Round(ALL, 20, 8), Round(ALL, 40, 4), Round(ALL, 80, 2)),
+        opening={"kmeans": 3, "whitened": 3, "whitened_rows": 2},
+        agree=6,
+        racers={"kmeans": 13, "standardised": 12, "whitened": 15, "k-means++": 8, "whitened_rows": 6, "hierarchical": 2},
+        rounds=(Round(2500, 15, 32), Round(5000, 20, 16), Round(ALL, 20, 8), Round(ALL, 40, 4), Round(ALL, 80, 2)),
+        per_row=1e-7,
     ),
 }
 """What ``effort`` stands for."""
@@ -90,55 +107,95 @@ def races(effort: Effort, count: int) -> Callable[[Ground], Found]:
     """Independent races, each with starts of its own."""
 
     def search(ground: Ground) -> Found:
-        size = sum(effort.racers.values())
+        size = sum(effort.opening.values()) + sum(effort.racers.values())
         each: list[Found] = []
         for at in range(count):
             each.append(race(ground, effort, at * size))
             if each[-1].outcome.interrupted:
                 break
-        ends = [at * size + i for at, found in enumerate(each) for i in found.ends]
+        firsts = list(accumulate((len(f.starts) for f in each), initial=0))
+        ends = [first + i for first, found in zip(firsts, each, strict=False) for i in found.ends]
         return Found(joined([f.outcome for f in each]), [told for f in each for told in f.starts], ends)
 
     return search
 
 
+class Pack(NamedTuple):
+    """Restarts that have run a round together.
+
+    Attributes:
+        ids: their places among the starts.
+        outcome: how they ended the round.
+    """
+
+    ids: list[int]
+    outcome: Outcome
+
+    def joined(self, other: "Pack") -> "Pack":
+        """Both as one."""
+        return Pack(self.ids + other.ids, joined([self.outcome, other.outcome]))
+
+
 def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
     """Many starts on growing samples: the better part goes on, unsound leaders and twins do not.
 
-    Short runs from many starts (Biernacki, Celeux & Govaert 2003) in one batch, in rounds of successive halving.
+    Short runs from many starts (Biernacki, Celeux & Govaert 2003) in one batch, in rounds of successive halving. A few
+    starts of different kinds open it: where nearly all of them end at the same optimum, no others are tried.
 
     Args:
         ground: what to stand on.
         effort: how many starts and which rounds.
         first: index of the first start, which keys its random stream.
     """
-    plan, facts = ground.plan, ground.facts
-    model, told = line_up(ground, effort, first)
-    racing = untwinned(twins(model, facts), list(range(len(told))), len(told))
-    model, interrupted = select(model, racing), False
-    for heat in effort.rounds:
-        if len(racing) == 1 or interrupted or not plan.passes:
+    told: list[dict[str, Any]] = []
+    model = line_up(effort.opening, ground, told, first)
+    if not ground.plan.passes:
+        return finish(model, told, list(range(len(told))), ground, 0)
+    opening, *later = effort.rounds
+    field = ground.field(opening.rows)
+    pack = heat(model, list(range(len(told))), opening, field, ground, told)
+    if agreed(pack.outcome, effort.agree, ground.facts, field.share(ground)):
+        opening, later = opening._replace(keep=1), []
+    elif effort.racers and not pack.outcome.interrupted:
+        model = line_up(effort.racers, ground, told, first)
+        fresh = untwinned(twins(model, ground.facts), list(range(len(model.mean))), len(model.mean))
+        ids = [len(pack.ids) + i for i in fresh]
+        pack = pack.joined(heat(select(model, fresh), ids, opening, field, ground, told))
+    pack, model = go_on(pack, opening.keep, field, ground)
+    for now in later:
+        if len(pack.ids) == 1 or pack.outcome.interrupted:
             break
-        field = ground.field(heat.rows)
-        outcome = run(model, field.rows, ground, SETTLED, min(heat.passes, plan.passes))
-        note(told, racing, outcome, field)
-        interrupted = outcome.interrupted
-        ahead = leaders(outcome, facts, field.weight / facts.weight, 1 if interrupted else heat.keep)
-        racing, model = [racing[i] for i in ahead], select(outcome.turn, ahead).next()
-    found = finish(model, told, racing, ground, 0 if interrupted else plan.passes)
+        field = ground.field(now.rows)
+        pack, model = go_on(heat(model, pack.ids, now, field, ground, told), now.keep, field, ground)
+    interrupted = pack.outcome.interrupted
+    found = finish(model, told, pack.ids, ground, 0 if interrupted else ground.plan.passes)
     return found._replace(outcome=found.outcome._replace(interrupted=found.outcome.interrupted or interrupted))
 
 
-def line_up(ground: Ground, effort: Effort, first: int) -> tuple[Mixture, list[dict[str, Any]]]:
-    """The starting mixtures of a race, and an entry for each."""
+def line_up(kinds: dict[str, int], ground: Ground, told: list[dict[str, Any]], first: int) -> Mixture:
+    """The starting mixtures of a race, with an entry for each added to what is told."""
     plan, sample = ground.plan, ground.part(STARTING)
     lined: list[Mixture] = []
-    told: list[dict[str, Any]] = []
-    for kind, count in effort.racers.items():
+    for kind, count in kinds.items():
         r = RACERS[kind](Draw(sample, plan.components, plan.seed, count, first + len(told)))
         lined.append(mixture_from(r, sample, ground.unit, ground.rule))
         told += [entry(kind) for _ in range(count)]
-    return Record.cat(lined), told
+    return Record.cat(lined)
+
+
+def heat(
+    model: Mixture, ids: list[int], now: Round, field: Field, ground: Ground, told: list[dict[str, Any]]
+) -> Pack:
+    """Run one round."""
+    outcome = run(model, field.rows, ground, SETTLED, min(now.passes, ground.plan.passes))
+    note(told, ids, outcome, field)
+    return Pack(ids, outcome)
+
+
+def go_on(pack: Pack, keep: int, field: Field, ground: Ground) -> tuple[Pack, Mixture]:
+    """Those who stay in the race, and the mixtures with which they go on."""
+    ahead = leaders(pack.outcome, ground.facts, field.share(ground), 1 if pack.outcome.interrupted else keep)
+    return pack._replace(ids=[pack.ids[i] for i in ahead]), select(pack.outcome.turn, ahead).next()
 
 
 def finish(model: Mixture, told: list[dict[str, Any]], ids: list[int], ground: Ground, passes: int) -> Found:
@@ -159,8 +216,8 @@ def select(record: R, at: list[int]) -> R:
 # ---- who goes on
 
 
-def leaders(outcome: Outcome, facts: Survey, share: float, keep: int) -> list[int]:
-    """The best restarts, best first: sound ones before others, and one of each set of twins.
+def ranked(outcome: Outcome, facts: Survey, share: float) -> list[int]:
+    """All restarts, best first: sound ones before others.
 
     On a part of the rows counts are smaller: those that are sound as counted come first, then those that would be
     with all rows.
@@ -171,18 +228,35 @@ def leaders(outcome: Outcome, facts: Survey, share: float, keep: int) -> list[in
     if share < 1:
         level += soundness(model, n / share, facts).sound
     order = bound.argsort(descending=True, stable=True)
-    order = order[level[order].argsort(descending=True, stable=True)]
+    return order[level[order].argsort(descending=True, stable=True)].tolist()
+
+
+def leaders(outcome: Outcome, facts: Survey, share: float, keep: int) -> list[int]:
+    """The best restarts, one of each set of twins."""
+    order = ranked(outcome, facts, share)
+    if keep == 1:
+        return order[:1]
+    bound = outcome.turn.bound.cpu()
     near = (bound[:, None] - bound).abs() <= TWIN_NATS * share
-    return untwinned(twins(model, facts) & near, order.tolist(), keep)
+    return untwinned(twins(outcome.turn.model, facts) & near, order, keep)
 
 
-def twins(model: Mixture, facts: Survey) -> Bool[Tensor, "R R"]:
+def agreed(outcome: Outcome, agree: int, facts: Survey, share: float) -> bool:
+    """At least so many restarts are where the best one is; 0 is never."""
+    if not agree or outcome.interrupted:
+        return False
+    best = ranked(outcome, facts, share)[0]
+    near = (outcome.turn.bound.cpu() - outcome.turn.bound[best].cpu()).abs() <= AGREE_NATS
+    return int((twins(outcome.turn.model, facts, AGREE)[best] & near).sum()) >= agree
+
+
+def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "R R"]:
     """Pairs of restarts with the same weights and means, whatever the order of their components."""
     sd = facts.covariance.diagonal().clamp_min(1e-300).sqrt()
     mean = (model.mean.cpu() / sd).sort(1).values
     about = torch.cat([model.log_weight.cpu().exp().sort(1).values, mean.flatten(1)], 1).nan_to_num(nan=torch.inf)
     gap = torch.cdist(about, about, p=torch.inf)
-    return gap <= TWINS
+    return gap <= apart
 
 
 def untwinned(same: Bool[Tensor, "R R"], order: list[int], keep: int) -> list[int]:

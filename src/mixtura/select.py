@@ -269,8 +269,7 @@ class MixtureSearch(FittedMixture):
         check_is_fitted(self)
         from mixtura.apps import plot
 
-        drawing: Any = plot
-        return drawing.criteria(self.table_, criterion=self.criterion, ax=ax)
+        return plot.criteria(self.table_, criterion=self.criterion, ax=ax)
 
 
 def sizes(given: Any) -> list[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,11 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from mixtura.covariance.base import Covariance, Floor
+from mixtura.covariance.quadratic import VECH
 from mixtura.draws import stream
 from mixtura.em import Rule
 from mixtura.family import Gaussian
+from mixtura.hierarchy import Groups, agglomerate
 from mixtura.kmeans import lloyd, nearest, one_hot, plusplus
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
@@ -21,6 +24,9 @@ from mixtura.survey import Sample
 
 NARROW = 1e-6
 """A cluster narrower than this share of the pooled covariance in some direction is shrunk towards it."""
+
+GROUPS, FEW_GROUPS, GROUPING = 256, 64, 10
+"""Groups of rows that the hierarchical start joins, by name and in a race, and the rounds of k-means that make them."""
 
 ENTRIES = 2**21
 """Numbers that the working arrays of a start may hold."""
@@ -85,6 +91,34 @@ def whitened_rows(draw: Draw) -> Float64[Tensor, "R K S"]:
     return random_from_data(draw._replace(sample=whiten(draw.sample)))
 
 
+def hierarchical(draw: Draw, groups: int = GROUPS) -> Float64[Tensor, "R K S"]:
+    """Model-based agglomeration (Banfield & Raftery 1993; Fraley 1998) of whitened rows.
+
+    Up to ``groups`` rows are joined one by one; of more, k-means first makes as many groups, whose counts, means and
+    scatters say all that the criterion asks of them.
+    """
+    x, weight = whiten(draw.sample)
+    restarts, components, features = draw.restarts, draw.components, x.shape[1]
+    size = min(len(x), max(groups, components))
+    if size == len(x):
+        near = torch.arange(size, device=x.device).repeat(restarts, 1)
+    else:
+        leaves = draw._replace(sample=Sample(x, weight), components=size)
+        seeds = plusplus(leaves.sample, leaves.uniforms("hierarchical", size, 1))
+        near = nearest(x, lloyd(leaves.sample, seeds, rounds=GROUPING))[1]
+    member = one_hot(near, size) * weight
+    n = member.sum(-1)
+    mean = (member.flatten(0, 1) @ x).view(restarts, size, features) / n.clamp_min(1e-300)[..., None]
+    # Whitened rows are near the origin on the scale of the data, so that little cancels here.
+    second = x.new_empty(VECH.size(features), len(x))
+    VECH.write(x.mT.contiguous(), second)
+    whole = VECH.unpack((member.flatten(0, 1) @ second.mT).view(restarts, size, -1), features)
+    spread = whole - n[..., None, None] * mean[..., :, None] * mean[..., None, :]
+    # K clusters that fill the space of the rows have this variance.
+    prior = components ** (-2 / features)
+    return one_hot(agglomerate(Groups(n, mean, spread), components, prior).gather(1, near), components)
+
+
 def random_responsibilities(draw: Draw) -> Float64[Tensor, "R K S"]:
     """Uniform random responsibilities: nearly equal components, as scikit-learn's ``random``."""
     r = draw.uniforms("random", len(draw.sample.x), draw.components).mT.contiguous()
@@ -99,10 +133,16 @@ STARTS: dict[str, Start] = {
     "random_from_data": random_from_data,
     "random": random_responsibilities,
     "whitened": whitened,
+    "hierarchical": hierarchical,
 }
 """Starts by the names that users give: each makes responsibilities (R, K, S) on the sample."""
 
-RACERS: dict[str, Start] = {**STARTS, "standardised": standardised, "whitened_rows": whitened_rows}
+RACERS: dict[str, Start] = {
+    **STARTS,
+    "standardised": standardised,
+    "whitened_rows": whitened_rows,
+    "hierarchical": partial(hierarchical, groups=FEW_GROUPS),
+}
 """Starts by the names under which they enter a race."""
 
 

@@ -157,11 +157,24 @@ def test_waiting_times(effort: dict[str, Any]) -> None:
     np.testing.assert_allclose(np.sqrt(model.covariances_[:, 0, 0]), [5.8712198, 5.86773414], atol=1e-5)
 
 
-@pytest.mark.parametrize(("k", "deviance"), [(1, 480.83), (2, 440.39), (3, 406.96)])
+@pytest.mark.parametrize(("k", "deviance"), [(1, 480.83), (2, 440.39)])
 def test_galaxies(k: int, deviance: float) -> None:
-    model = GaussianMixture(k, random_state=0, n_init=20).fit(load("galaxies_roeder"))
+    model = GaussianMixture(k, random_state=0).fit(load("galaxies_roeder"))
     # Published with two decimals.
     assert -2 * model.loglik_ == pytest.approx(deviance, abs=0.006)
+
+
+def test_three_galaxies_are_no_component() -> None:
+    """The published optimum for K = 3 gives three of 82 galaxies a component: it is found, and not believed."""
+    x = load("galaxies_roeder")
+    start = np.quantile(x, [0.04, 0.5, 0.99])[:, None]
+    published = GaussianMixture(3, means_init=start).fit(x)
+    assert -2 * published.loglik_ == pytest.approx(406.96, abs=0.006)
+    assert published.status_ == "degenerate"
+    assert {f.kind for f in published.diagnose()} == {"few_rows"}
+    sound = GaussianMixture(3, random_state=0).fit(x)
+    assert sound.status_ == "converged"
+    assert 406.96 < -2 * sound.loglik_ < 440.39
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def tutorial(output: Path) -> Iterator[str]:
     labels = model.predict(x)
     before, after = plot.new_axes(columns=2)
     plot.scatter(x, ax=before, names=["x", "y"], title="300 points")
-    plot.scatter(x, labels, model, after, names=["x", "y"], title="three Gaussians, ellipses at 1 and 2 sd")
+    plot.clusters(x, model, after, labels=labels, names=["x", "y"], title="three Gaussians")
     with Together(output) as outputs:
         before.figure.savefig(outputs.path("tutorial.png"), dpi=120)
     yield "Three simulated clusters"
@@ -97,30 +97,21 @@ def bacteria(table: Path, output: Path) -> Iterator[str]:
 
 
 def draw(done: Done, strains: np.ndarray) -> Any:
-    """The figure: before and after, in the two pairs of channels that tell the components apart."""
-    x = done.table.array()
+    """The figure: before, after, and which events are in doubt, in two pairs of channels that tell components apart."""
+    x = done.table.x
     names = [f"asinh({channel} / {COFACTOR:g})" for channel in CHANNELS]
     called = []
     for k in range(len(done.model.weights_)):
         strain, share = dominant(strains[done.labels == k])
         called.append(f"{k}: {share:.0%} {strain}" if share > 0.5 else f"{k}: all strains, dark")
-    axes = plot.new_axes(columns=2, rows=2, height=4.2)
-    for (before, after), pair in zip(axes, ((1, 2), (0, 2)), strict=True):
-        plot.scatter(x, ax=before, features=pair, names=names, size=6, title="before: events as recorded")
-        plot.scatter(
-            x,
-            done.labels,
-            done.model,
-            after,
-            features=pair,
-            names=names,
-            called=called,
-            size=6,
-            title="after: four Gaussians, ellipses at 1 and 2 sd",
-        )
-    figure = axes[0, 0].figure
-    figure.supxlabel(CREDIT, fontsize=8, color="#555555", x=0.99, ha="right")
-    return figure
+    axes = plot.new_axes(columns=3, rows=2, width=4.8, height=4.2)
+    for (before, after, doubt), pair in zip(axes, ((1, 2), (0, 2)), strict=True):
+        shared: dict[str, Any] = {"features": pair, "names": names, "size": 6}
+        plot.scatter(x, ax=before, **shared, title="before: events as recorded")
+        plot.clusters(x, done.model, after, labels=done.labels, **shared, called=called, title="after: four Gaussians")
+        plot.uncertainty(x, done.model, doubt, **shared, title="how sure: bold events could be of another")
+    plot.credit(axes, CREDIT)
+    return axes[0, 0].figure
 
 
 def dominant(strains: np.ndarray) -> tuple[str, float]:

@@ -87,10 +87,8 @@ def describe_search(search: Any) -> str:
 def opening(model: Any) -> str:
     """The call, the shape of the data, and what the covariances are."""
     _, k, d = model.mixture_.shape
-    seen = model._seen
-    rows = "" if seen is None else f"{seen.rows:,} rows, "
-    if seen is not None and not math.isclose(seen.weight, seen.rows, rel_tol=1e-12):
-        rows = f"{seen.rows:,} rows with a total weight of {seen.weight:,.6g}, "
+    weight = getattr(model, "_weight", None)
+    rows = "" if weight is None else f"{count(weight)} rows, "
     shape = f"{rows}{d} feature{'s' if d > 1 else ''}, {k} component{'s' if k > 1 else ''}"
     return f"{model!r}\n{shape}: {structure(model._structure).about}"
 
@@ -106,8 +104,8 @@ def components(model: Any, names: Sequence[str], counts: Sequence[float | int] |
     mixture = model.mixture_
     weights, means = mixture.log_weight[0].exp().tolist(), mixture.mean[0]
     deviations = mixture.covariance.variances()[0].sqrt().expand(means.shape)
-    if counts is None and model._seen is not None:
-        counts = [weight * model._seen.weight for weight in weights]
+    if counts is None and hasattr(model, "_weight"):
+        counts = [weight * model._weight for weight in weights]
     head = ["component", "weight", *([] if counts is None else ["rows"]), *names[:SHOWN]]
     body = []
     for k, weight in enumerate(weights):
@@ -120,8 +118,8 @@ def components(model: Any, names: Sequence[str], counts: Sequence[float | int] |
 def figures(model: Any, icl: float | None = None) -> str:
     """Likelihood, criteria and status in a line."""
     parts = []
-    if model._seen is not None:
-        known = Figures(model.loglik_, model.n_parameters_, model._seen.weight)
+    if hasattr(model, "_weight"):
+        known = Figures(model.loglik_, model.n_parameters_, model._weight)
         parts += [f"log likelihood {known.loglik:.2f}", f"BIC {bic(known):.2f}", f"AIC {aic(known):.2f}"]
     if icl is not None:
         parts.append(f"ICL {icl:.2f}")

@@ -19,24 +19,41 @@ class Structure(NamedTuple):
         name: what users write as ``covariance_type``.
         unit: makes identity matrices of this structure for R restarts, K components and D features.
         about: one phrase for messages and documentation.
-        in_sklearn: scikit-learn has it, under the same name.
+        within: of scikit-learn's four structures the smallest that holds all matrices of this one.
     """
 
     name: str
     unit: Callable[[int, int, int], Covariance]
     about: str
-    in_sklearn: bool = False
+    within: str = "full"
+
+    @property
+    def in_sklearn(self) -> bool:
+        """scikit-learn has it, under the same name."""
+        return self.within == self.name
 
 
 STRUCTURES: dict[str, Structure] = {
     entry.name: entry
     for entry in (
-        Structure("full", Full.unit, "each component has its own covariance matrix", True),
-        Structure("tied", lambda r, k, d: Tied(Full.unit(r, 1, d)), "all components share one covariance matrix", True),
-        Structure("diag", Diag.unit, "each component has its own variance in every column", True),
-        Structure("spherical", Spherical.unit, "each component has one variance", True),
-        Structure("tied_diag", lambda r, k, d: Tied(Diag.unit(r, 1, d)), "all components share a variance per column"),
-        Structure("tied_spherical", lambda r, k, d: Tied(Spherical.unit(r, 1, d)), "all components share one variance"),
+        Structure("full", Full.unit, "each component has its own covariance matrix", "full"),
+        Structure(
+            "tied", lambda r, k, d: Tied(Full.unit(r, 1, d)), "all components share one covariance matrix", "tied"
+        ),
+        Structure("diag", Diag.unit, "each component has its own variance in every column", "diag"),
+        Structure("spherical", Spherical.unit, "each component has one variance", "spherical"),
+        Structure(
+            "tied_diag",
+            lambda r, k, d: Tied(Diag.unit(r, 1, d)),
+            "all components share a variance per column",
+            within="diag",
+        ),
+        Structure(
+            "tied_spherical",
+            lambda r, k, d: Tied(Spherical.unit(r, 1, d)),
+            "all components share one variance",
+            within="spherical",
+        ),
     )
 }
 
