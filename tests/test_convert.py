@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture as Theirs
 
 from mixtura import GaussianMixture
 from mixtura.covariance import STRUCTURES
-from mixtura.fitted import PUBLISHED
+from mixtura.published import PUBLISHED
 
 X = load("faithful")
 FOUR = ["full", "tied", "diag", "spherical"]

@@ -11,7 +11,9 @@ import mixtura
 PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, name))]
 
 
-@pytest.mark.parametrize("module", ["mixtura.estimator", "mixtura.fitted", "mixtura.apps.store", "mixtura.apps.pack"])
+@pytest.mark.parametrize(
+    "module", ["mixtura.estimator", "mixtura.published", "mixtura.select", "mixtura.apps.store", "mixtura.apps.pack"]
+)
 def test_examples_run(module):
     found = doctest.testmod(importlib.import_module(module))
     assert found.attempted > 0
@@ -20,7 +22,7 @@ def test_examples_run(module):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_what_is_public_is_described(name):
-    assert {"GaussianMixture", "Mixture", "DegenerateWarning"} <= set(PUBLIC)
+    assert {"GaussianMixture", "Mixture", "MixtureSearch", "DegenerateWarning"} <= set(PUBLIC)
     described = getattr(mixtura, name)
     assert inspect.getdoc(described)
     for method, value in vars(described).items():

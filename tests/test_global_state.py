@@ -14,7 +14,7 @@ import torch
 from comparison.sets import load
 
 import mixtura
-from mixtura import GaussianMixture
+from mixtura import GaussianMixture, MixtureSearch
 
 
 def state() -> dict[str, Any]:
@@ -50,6 +50,9 @@ WORK: dict[str, Callable[[], Any]] = {
     "fit as scikit-learn": lambda: GaussianMixture.sklearn_defaults(2, random_state=0).fit(X),
     "predict": lambda: model().fit(X).predict_proba(X),
     "score": lambda: model().fit(X).bic(X),
+    "search": lambda: MixtureSearch((1, 2), "tied", estimator=model(random_state=None, init_params="kmeans")).fit(X),
+    "relabel": lambda: model().fit(X).relabel(like=model(covariance_type="diag").fit(X)),
+    "summary": lambda: model().fit(X).summary() + model().fit(X)._repr_html_(),
     "sample": lambda: model(random_state=None).fit(X).sample(10, shuffle=True),
     "sample with a seed": lambda: model().fit(X).sample(10, random_state=3),
     "save and load": lambda: saved(),

@@ -28,10 +28,25 @@ CORE = [
     "survey",
     "sound",
     "draws",
+    "criteria",
+    "relabel",
 ]
 """What a fit is made of; it knows nothing of estimators and what lies around them."""
 
-FACE = ["estimator", "fitted", "fitting", "given", "inputs", "scoring", "reproduce", "watch", "apps"]
+FACE = [
+    "estimator",
+    "fitted",
+    "published",
+    "cells",
+    "select",
+    "fitting",
+    "given",
+    "inputs",
+    "scoring",
+    "reproduce",
+    "watch",
+    "apps",
+]
 
 DEFAULTS = {
     "estimator.py": {"covariance_type"},  # the signature that users see

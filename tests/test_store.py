@@ -27,7 +27,7 @@ import mixtura
 from mixtura import GaussianMixture
 from mixtura.apps import store
 from mixtura.covariance import STRUCTURES
-from mixtura.fitted import PUBLISHED
+from mixtura.published import PUBLISHED
 
 X = data("faithful")
 EVERY = pytest.mark.parametrize("name", list(STRUCTURES))

@@ -9,11 +9,12 @@ _HOME = {
     "DegenerateWarning": "mixtura.estimator",
     "GaussianMixture": "mixtura.estimator",
     "Mixture": "mixtura.mixture",
+    "MixtureSearch": "mixtura.select",
     "load": "mixtura.apps.store",
     "plot": "mixtura.apps",
 }
 
-__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "__version__", "load", "plot"]
+__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "MixtureSearch", "__version__", "load", "plot"]
 
 
 def __getattr__(name: str) -> Any:

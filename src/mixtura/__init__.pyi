@@ -3,5 +3,6 @@ from mixtura.apps.store import load as load
 from mixtura.estimator import DegenerateWarning as DegenerateWarning
 from mixtura.estimator import GaussianMixture as GaussianMixture
 from mixtura.mixture import Mixture as Mixture
+from mixtura.select import MixtureSearch as MixtureSearch
 
 __version__: str

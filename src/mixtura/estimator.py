@@ -10,28 +10,24 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from mixtura.covariance import STRUCTURES, structure
 from mixtura.data.array import Array
 from mixtura.draws import seed_of
 from mixtura.em import Gain, Still, Stop
 from mixtura.family import Gaussian
-from mixtura.fitted import FittedMixture, place
-from mixtura.fitting import Fit, continued, fit, given_start, plain_starts
+from mixtura.fitted import place
+from mixtura.fitting import Fit, Land, continued, fit, given_start, landed, plain_starts
 from mixtura.given import Given, check_given
-from mixtura.inputs import Checked, Kind, check, check_weight
+from mixtura.inputs import Checked, Kind, check, check_weight, columns_kept
 from mixtura.mixture import Mixture
 from mixtura.plan import Ground, Plan, Search
+from mixtura.published import PublishedMixture
 from mixtura.record import Record
 from mixtura.reproduce import sklearn_start
 from mixtura.search import EFFORTS, plain, races
-from mixtura.sound import Finding
 from mixtura.start import STARTS
 from mixtura.watch import printer
-
-COLUMNS = ("n_features_in_", "feature_names_in_")
-"""What an estimator remembers of the columns it was fitted on."""
 
 AUTO_PASSES = 2000
 """Most passes of a restart when ``max_iter`` is not given."""
@@ -41,7 +37,7 @@ class DegenerateWarning(UserWarning):
     """A fit is not sound: its likelihood must not be compared with others."""
 
 
-class GaussianMixture(FittedMixture):
+class GaussianMixture(PublishedMixture):
     """A mixture of Gaussians, P(x) = Σₖ πₖ N(x | μₖ, Σₖ), fitted by expectation–maximisation.
 
     Everything that scikit-learn's estimator of this name has means the same here; ``sklearn_defaults`` gives its
@@ -315,41 +311,34 @@ class GaussianMixture(FittedMixture):
         checked = self._fit(X, sample_weight)
         return checked.kind.give_labels(self._score_checked(checked).labels())
 
-    def diagnose(self) -> list[Finding]:
-        """What is wrong with the fit, and what in the data deserves a word; ``status_`` alone says whether it is sound.
-
-        Each finding has ``kind``, ``component`` (None where it concerns the data) and ``message``.
-        """
-        check_is_fitted(self)
-        return list(self._findings)
-
     def _fit(self, X: Any, sample_weight: Any) -> Checked:
         self._validate_params()
-        columns = {name: getattr(self, name) for name in COLUMNS if hasattr(self, name)}
-        try:
-            checked, found, seed = self._find(X, sample_weight)
-        except BaseException:
-            # What was fitted before stays as it was, its columns included.
-            for name in COLUMNS:
-                self.__dict__.pop(name, None)
-            self.__dict__.update(columns)
-            raise
-        self._adopt(found, checked.kind, seed)
+        with columns_kept(self):
+            checked = check(self, X, reset=not self._going_on, least_rows=2)
+            found, seed = self._find(checked, check_weight(sample_weight, len(checked.x)))
+        self._adopt(checked.kind, found, seed)
+        self._warn()
         if found.interrupted:
             raise KeyboardInterrupt
         return checked
 
-    def _find(self, X: Any, sample_weight: Any) -> tuple[Checked, Fit, int]:
-        """The checked rows, the fit and its seed; nothing but the columns' names is changed."""
-        going_on = bool(self.warm_start and hasattr(self, "mixture_"))
-        checked = check(self, X, reset=not going_on, least_rows=2)
+    @property
+    def _going_on(self) -> bool:
+        return bool(self.warm_start and hasattr(self, "mixture_"))
+
+    def _land(self, checked: Checked, weight: Any, seed: int) -> Land:
+        """The rows, ready for fits with these parameters."""
+        dtype = torch.float64 if self.reproduce == "sklearn" else None
+        return landed(Array(checked.x, weight), seed, dtype, place(self.device, checked.kind))
+
+    def _find(self, checked: Checked, weight: Any, land: Land | None = None) -> tuple[Fit, int]:
+        """The fit and its seed; nothing is changed. ``land`` is what ``_land`` made of the same rows before."""
         rows, features = checked.x.shape
         if rows < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {rows}: "
                 "use fewer components"
             )
-        weight = check_weight(sample_weight, rows)
         given = check_given(
             structure(self.covariance_type).unit(1, self.n_components, features),
             self.n_components,
@@ -360,12 +349,12 @@ class GaussianMixture(FittedMixture):
             kind="precisions",
             name=self.covariance_type,
         )
-        plan = self._plan(checked, weight, given, going_on)
+        plan = self._plan(checked, weight, given)
         names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(features))]
-        return checked, fit(Array(checked.x, weight), plan, names), plan.seed
+        return fit(land or self._land(checked, weight, plan.seed), plan, names), plan.seed
 
-    def _plan(self, checked: Checked, weight: Any, given: Given, going_on: bool) -> Plan:
-        theirs = self.reproduce == "sklearn"
+    def _plan(self, checked: Checked, weight: Any, given: Given) -> Plan:
+        theirs, going_on = self.reproduce == "sklearn", self._going_on
         stop: Stop
         search: Search
         if self.tol == "auto":
@@ -443,7 +432,7 @@ class GaussianMixture(FittedMixture):
                 f"they are {self.n_components} and {self.covariance_type!r} now: keep both, or set warm_start=False"
             )
 
-    def _adopt(self, found: Fit, kind: Kind, seed: int) -> None:
+    def _adopt(self, kind: Kind, found: Fit, seed: int) -> None:
         self._publish(found.mixture, kind, self.covariance_type)
         self._findings, self._weight = found.findings, found.facts.weight
         self.seed_ = seed
@@ -455,6 +444,8 @@ class GaussianMixture(FittedMixture):
         self.lower_bound_ = (self.lower_bounds_[-1] if bounds else -math.inf) if theirs else found.loglik / self._weight
         self.history_ = {"loglik": bounds, "gain": [math.nan, *np.diff(bounds).tolist()][: len(bounds)]}
         self.starts_ = found.starts
+
+    def _warn(self) -> None:
         if not self.converged_ and self.n_iter_ and self.status_ != "interrupted":
             warnings.warn(
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
@@ -462,8 +453,8 @@ class GaussianMixture(FittedMixture):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if self.status_ == "degenerate" and not theirs:
-            reasons = " ".join(str(f) for f in found.findings[:3])
+        if self.status_ == "degenerate" and self.reproduce is None:
+            reasons = " ".join(str(f) for f in self._findings[:3])
             warnings.warn(
                 f"The fit is not sound, so its likelihood must not be compared with others. {reasons} See diagnose().",
                 DegenerateWarning,

@@ -1,7 +1,6 @@
-"""Fitted: what every fitted mixture estimator publishes, and can say about rows."""
+"""Fitted: what every fitted mixture estimator can say about rows."""
 
-import math
-import os
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -10,36 +9,18 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from mixtura.criteria import Figures, aic, bic, icl
 from mixtura.draws import seed_of
 from mixtura.inputs import Checked, Kind, check, check_weight
 from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
-from mixtura.sound import Finding
-
-PUBLISHED = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
-"""Attributes that show the parameters of ``mixture_`` to users."""
 
 
-def published(mixture: Mixture) -> dict[str, Tensor]:
-    """The attributes ``PUBLISHED`` of the first restart, float64."""
-    covariance = mixture.covariance
-    return {
-        "weights_": mixture.log_weight[0].exp(),
-        "means_": mixture.mean[0],
-        "covariances_": covariance.publish("covariances"),
-        "precisions_": covariance.publish("precisions"),
-        "precisions_cholesky_": covariance.publish("precisions_cholesky"),
-    }
-
-
-class FittedMixture(DensityMixin, BaseEstimator):
+class FittedMixture(DensityMixin, BaseEstimator, ABC):
     """Methods of an estimator that holds ``mixture_`` and knows the kind of data it was fitted on."""
 
     mixture_: Mixture
     _kind: Kind
-    _structure: str
-    _findings: list[Finding]
-    _weight: float
     n_features_in_: int
     seed_: int
     device: Any
@@ -48,13 +29,21 @@ class FittedMixture(DensityMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "mixture_")
 
-    def _publish(self, mixture: Mixture, kind: Kind, structure: str) -> None:
-        """Become a fitted estimator: take a mixture of one restart, and show it in the kind of the data."""
-        # The same layout in memory wherever the parameters come from, so that products give the same bits.
-        self.mixture_ = mixture.map(lambda t: t.clone(memory_format=torch.contiguous_format))
-        self._kind, self._structure = kind, structure
-        for name, value in published(self.mixture_).items():
-            setattr(self, name, kind.give(value, frozen=True))
+    @abstractmethod
+    def _card(self) -> str:
+        """What was fitted, in HTML."""
+
+    def _repr_html_inner(self) -> str:
+        # scikit-learn's diagram, and what was fitted below it.
+        diagram = super()._repr_html_inner()
+        if not self.__sklearn_is_fitted__():
+            return diagram
+        before, end, after = diagram.rpartition("</body>")
+        return f"{before}{self._card()}{end}{after}" if end else diagram + self._card()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "text/html": self._repr_html_inner()} if "text/html" in bundle else bundle
 
     def _scores(self, X: Any) -> tuple[Scores, Checked]:
         check_is_fitted(self)
@@ -126,7 +115,7 @@ class FittedMixture(DensityMixin, BaseEstimator):
     def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
         scores, checked = self._scores(X)
         weight = check_weight(sample_weight, len(checked.x))
-        return _weighed(scores.log_density(), weight)
+        return weighed(scores.log_density(), weight)
 
     @property
     def n_parameters_(self) -> int:
@@ -142,7 +131,7 @@ class FittedMixture(DensityMixin, BaseEstimator):
             sample_weight: (N,) row weights; n is their sum.
         """
         total, weight = self._log_likelihood(X, sample_weight)
-        return -2 * total + self.n_parameters_ * math.log(weight)
+        return bic(Figures(total, self.n_parameters_, weight))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
         """Akaike information criterion, −2 log L + 2 p; lower is better (Akaike 1974).
@@ -151,8 +140,8 @@ class FittedMixture(DensityMixin, BaseEstimator):
             X: (N, D) rows.
             sample_weight: (N,) row weights.
         """
-        total, _ = self._log_likelihood(X, sample_weight)
-        return -2 * total + 2 * self.n_parameters_
+        total, weight = self._log_likelihood(X, sample_weight)
+        return aic(Figures(total, self.n_parameters_, weight))
 
     def icl(self, X: Any, sample_weight: Any = None) -> float:
         """Integrated completed likelihood, BIC − 2 Σ w log max p(k | x); lower is better (Biernacki et al. 2000).
@@ -163,41 +152,9 @@ class FittedMixture(DensityMixin, BaseEstimator):
         """
         scores, checked = self._scores(X)
         weight = check_weight(sample_weight, len(checked.x))
-        total, rows = _weighed(scores.log_density(), weight)
-        best, _ = _weighed(scores.log_best(), weight)
-        return -2 * total + self.n_parameters_ * math.log(rows) - 2 * best
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the fitted model into one safetensors file, which :func:`mixtura.load` reads again.
-
-        The file holds the parameters, what the fit reported, and the estimator's own parameters as JSON: no path, no
-        device, no time, no user and none of the rows; of what you handed in, ``means_init`` and its like are kept. A
-        generator given as ``random_state`` cannot be stored: ``seed_`` takes its place. The same model gives the same
-        bytes.
-
-        Args:
-            path: where to write, ending with ``.safetensors``. A file that is there is replaced once the new one is
-                complete, and stays as it is if anything goes wrong.
-
-        Raises:
-            NotFittedError: the estimator is not fitted.
-            ValueError: ``path`` has another ending, or a parameter cannot be stored.
-            OSError: the file cannot be written: there is no such directory, it is read-only, the disk is full.
-
-        Examples:
-            >>> import tempfile
-            >>> from pathlib import Path
-            >>> import mixtura
-            >>> gm = mixtura.GaussianMixture(2, random_state=0).fit([[0.0], [0.1], [0.4], [7.0], [7.2], [7.3]] * 3)
-            >>> with tempfile.TemporaryDirectory() as directory:
-            ...     gm.save(Path(directory) / "model.safetensors")
-            ...     again = mixtura.load(Path(directory) / "model.safetensors")
-            >>> bool((again.means_ == gm.means_).all())
-            True
-        """
-        from mixtura.apps.store import save
-
-        save(self, path)
+        total, rows = weighed(scores.log_density(), weight)
+        best, _ = weighed(scores.log_best(), weight)
+        return icl(Figures(total, self.n_parameters_, rows, best))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, shuffle: bool = False) -> tuple[Any, Any]:
         """Random rows from the mixture.
@@ -228,7 +185,8 @@ class FittedMixture(DensityMixin, BaseEstimator):
         return self._kind.give(rows), self._kind.give_labels(labels)
 
 
-def _weighed(values: Tensor, weight: Tensor | None) -> tuple[float, float]:
+def weighed(values: Tensor, weight: Tensor | None) -> tuple[float, float]:
+    """Σ w v over rows of positive weight, and Σ w; float64, in nats where the values are."""
     values = values.cpu().to(torch.float64)
     if weight is None:
         return float(values.sum()), float(len(values))

@@ -70,15 +70,44 @@ class Fit(NamedTuple):
         return "interrupted" if self.interrupted else status(bool(self.tests.sound[0]), self.still)
 
 
-def fit(source: Source, plan: Plan, names: list[str]) -> Fit:
-    """Fit a mixture to all rows of a source.
+class Land(NamedTuple):
+    """Data that were surveyed and made ready to be counted: made once, however many mixtures are fitted to them.
+
+    Attributes:
+        facts: the survey.
+        rows: all of them.
+    """
+
+    facts: Survey
+    rows: Rows
+
+
+def landed(source: Source, seed: int, dtype: torch.dtype | None, device: torch.device) -> Land:
+    """Survey a source and make its rows ready.
+
+    Args:
+        source: where the rows come from.
+        seed: key of the sample's random stream.
+        dtype: in which rows are counted; None is the source's.
+        device: where rows are counted.
+    """
+    facts = survey(source, seed)
+    return Land(facts, Rows(source, dtype=dtype, device=device, origin=facts.mean))
+
+
+def fit(land: Land, plan: Plan, names: list[str]) -> Fit:
+    """Fit a mixture to all rows.
+
+    Args:
+        land: the data.
+        plan: what to fit and how.
+        names: (D,) of the columns, for messages.
 
     Raises:
         ValueError: a covariance is not positive definite and nothing may raise it (``clip`` is off), or every restart
             failed.
     """
-    facts = survey(source, plan.seed)
-    rows = Rows(source, dtype=plan.dtype, device=plan.device, origin=facts.mean)
+    facts, rows = land
     ground = ground_of(facts, rows, plan)
     found = plan.search(ground)
     outcome = found.outcome

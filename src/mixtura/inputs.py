@@ -1,6 +1,8 @@
 """Inputs: what users hand in becomes checked rows, and results go back in the same kind."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +59,9 @@ class Checked(NamedTuple):
     kind: Kind
 
 
+COLUMNS = ("n_features_in_", "feature_names_in_")
+"""What an estimator remembers of the columns it was fitted on."""
+
 HINTS = (
     ("could not convert", "Columns with text cannot be modelled: leave them out, or encode them as numbers."),
     ("Sparse data was passed", "A mixture needs dense rows: pass X.toarray(), or reduce the dimension first."),
@@ -100,6 +105,19 @@ def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1) -> Checke
         raise with_hint(error) from None
     _check_finite(estimator, x)
     return Checked(x, Kind(torch.float32 if x.dtype == np.float32 else torch.float64, None))
+
+
+@contextmanager
+def columns_kept(estimator: Any) -> Iterator[None]:
+    """If the block fails, the estimator remembers the columns that it knew before."""
+    before = {name: getattr(estimator, name) for name in COLUMNS if hasattr(estimator, name)}
+    try:
+        yield
+    except BaseException:
+        for name in COLUMNS:
+            estimator.__dict__.pop(name, None)
+        estimator.__dict__.update(before)
+        raise
 
 
 def with_hint(error: Exception) -> Exception:

@@ -43,6 +43,11 @@ class Mixture(Record):
     covariance: Covariance
     family: Family
 
+    def __repr__(self) -> str:
+        restarts, components, features = self.shape
+        several = "" if restarts == 1 else f"{restarts} restarts, "
+        return f"Mixture({several}{components} components, {features} features, {self.covariance.about()})"
+
     @property
     def expected(self) -> "Mixture":
         """The mixture that an E-step uses: itself."""

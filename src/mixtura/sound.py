@@ -77,7 +77,8 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: ``empty``, ``few_rows``, ``narrow``, ``grid``, ``floored``; of the data ``constant_column``,
-            ``few_distinct_rows``, ``few_rows_for_full``, ``duplicated_rows``.
+            ``few_distinct_rows``, ``few_rows_for_full``, ``duplicated_rows``; of a search ``largest_tried``,
+            ``larger_not_sound``, ``not_fitted``, ``interrupted``.
         component: the component, or None where the data are meant.
         message: a sentence.
     """
@@ -88,6 +89,11 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return self.message
+
+    def renumbered(self, component: int) -> "Finding":
+        """The same said of a component that has got another number."""
+        message = self.message.replace(f"Component {self.component} ", f"Component {component} ", 1)
+        return Finding(self.kind, component, message)
 
 
 def component_findings(tests: Soundness, n: Tensor, facts: Survey, names: list[str]) -> list[Finding]:

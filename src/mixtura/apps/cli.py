@@ -133,7 +133,7 @@ def _fit(asked: argparse.Namespace) -> None:
         labels=asked.labels_format,
     )
     done = fit.run(job, _silent if asked.quiet else _note)
-    print(json.dumps(done.summary, indent=2, ensure_ascii=False) if asked.json else summary.text(done.summary))
+    print(json.dumps(done.summary, indent=2, ensure_ascii=False) if asked.json else summary.text(done))
     for path in done.files:
         (_silent if asked.quiet else _note)(f"wrote {path}")
 

@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from mixtura.covariance import Floor, structure
 from mixtura.estimator import GaussianMixture
-from mixtura.fitted import published
 from mixtura.mixture import Mixture
+from mixtura.published import published
 
 G = TypeVar("G", bound=GaussianMixture)
 

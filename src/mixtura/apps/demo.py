@@ -88,7 +88,7 @@ def bacteria(table: Path, output: Path) -> Iterator[str]:
     with Together(output) as outputs:
         draw(done, strains).savefig(outputs.path("bacteria.png"), dpi=120)
     yield f"Bacteria of three fluorescent strains, {len(strains):,} events, channels {', '.join(CHANNELS)}"
-    yield summary.text(done.summary)
+    yield summary.text(done)
     yield ""
     yield from agreement(done.labels, strains)
     yield f"picture: {output / 'bacteria.png'}"

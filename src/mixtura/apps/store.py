@@ -20,11 +20,13 @@ from mixtura import __version__
 from mixtura.apps.pack import Packer, UnknownName, Unpacker
 from mixtura.apps.summary import versions
 from mixtura.covariance import STRUCTURES
+from mixtura.criteria import Figures, aic, bic
 from mixtura.estimator import GaussianMixture
 from mixtura.family import Gaussian
-from mixtura.fitted import PUBLISHED, FittedMixture, place
+from mixtura.fitted import place
 from mixtura.inputs import Kind
 from mixtura.mixture import Mixture
+from mixtura.published import PUBLISHED, PublishedMixture
 from mixtura.record import Record
 from mixtura.sound import Finding
 
@@ -36,7 +38,7 @@ SUFFIX = ".safetensors"
 KEY = "mixtura"
 """The one entry of the file's metadata: safetensors writes several in random order."""
 
-ESTIMATORS: dict[str, type[FittedMixture]] = {cls.__name__: cls for cls in (GaussianMixture,)}
+ESTIMATORS: dict[str, type[PublishedMixture]] = {cls.__name__: cls for cls in (GaussianMixture,)}
 """What can be saved and loaded."""
 
 APART = {*PUBLISHED, "mixture_", "n_features_in_", "feature_names_in_", "seed_"}
@@ -46,8 +48,8 @@ DAMAGED = (ArithmeticError, AttributeError, LookupError, RecursionError, Runtime
 """What reading damaged contents may raise."""
 
 
-def save(model: FittedMixture, path: str | os.PathLike) -> None:
-    """Write a fitted estimator into a file; see :meth:`FittedMixture.save`."""
+def save(model: PublishedMixture, path: str | os.PathLike) -> None:
+    """Write a fitted estimator into a file; see :meth:`PublishedMixture.save`."""
     place = _path(path)
     if ESTIMATORS.get(type(model).__name__) is not type(model):
         raise TypeError(f"a {type(model).__name__} cannot be saved, only a fitted {' or '.join(ESTIMATORS)}")
@@ -113,7 +115,7 @@ AGAIN = "get or save it again"
 # ---- an estimator as metadata and tensors
 
 
-def contents(model: FittedMixture) -> bytes:
+def contents(model: PublishedMixture) -> bytes:
     """The bytes of a file: the same for the same model and the same versions of what it was made with."""
     from safetensors.torch import save as serialise
 
@@ -124,7 +126,7 @@ def contents(model: FittedMixture) -> bytes:
     return serialise(leaves, metadata={KEY: _text(told)})
 
 
-def describe(model: FittedMixture, packer: Packer) -> dict[str, Any]:
+def describe(model: PublishedMixture, packer: Packer) -> dict[str, Any]:
     """Everything about a fitted estimator, in types that JSON knows; the packer gathers its tensors."""
     params = portable(model)
     # Sorted, so that a model that was loaded is written as it was: the order decides where a list's numbers lie.
@@ -151,13 +153,13 @@ def describe(model: FittedMixture, packer: Packer) -> dict[str, Any]:
     }
 
 
-def _fitted(model: FittedMixture, name: str) -> bool:
+def _fitted(model: PublishedMixture, name: str) -> bool:
     """A name of a fitted attribute, by scikit-learn's convention, and of no method or property."""
     public = name.isidentifier() and name.endswith("_") and not name.startswith("_")
     return public and not hasattr(type(model), name)
 
 
-def portable(model: FittedMixture) -> dict[str, Any]:
+def portable(model: PublishedMixture) -> dict[str, Any]:
     """The parameters that mean the same elsewhere: no device, and the seed in place of a generator."""
     params = dict(model.get_params(deep=False))
     params.pop("device", None)
@@ -170,17 +172,17 @@ def criteria(model: Any) -> dict[str, Any]:
     """What is known of the fit to its own rows, without them; empty for a model that was not fitted here."""
     if not hasattr(model, "loglik_") or not math.isfinite(model.loglik_):
         return {}
-    parameters = model.n_parameters_
+    known = Figures(model.loglik_, model.n_parameters_, model._weight)
     return {
         "loglik": model.loglik_,
-        "n_parameters": parameters,
+        "n_parameters": known.parameters,
         "n": model._weight,
-        "bic": -2 * model.loglik_ + parameters * math.log(model._weight),
-        "aic": -2 * model.loglik_ + 2 * parameters,
+        "bic": bic(known),
+        "aic": aic(known),
     }
 
 
-def build(told: dict[str, Any], leaves: dict[str, Tensor], device: Any, home: torch.device) -> FittedMixture:
+def build(told: dict[str, Any], leaves: dict[str, Tensor], device: Any, home: torch.device) -> PublishedMixture:
     """The estimator that :func:`describe` described.
 
     Raises:
@@ -206,7 +208,7 @@ def build(told: dict[str, Any], leaves: dict[str, Tensor], device: Any, home: to
     return model
 
 
-def _remember(model: FittedMixture, told: dict[str, Any], state: dict[str, Any]) -> None:
+def _remember(model: PublishedMixture, told: dict[str, Any], state: dict[str, Any]) -> None:
     for name, value in state.items():
         if not _fitted(model, name):
             raise ValueError(f"{name!r:.60} is not an attribute of a fitted model")

@@ -1,4 +1,4 @@
-"""Summary: a fit as plain numbers and words, for ``summary.json`` and for the terminal."""
+"""Summary: what a command found, as plain numbers for ``summary.json`` and as text for the terminal."""
 
 import math
 from typing import Any
@@ -8,16 +8,15 @@ import sklearn
 import torch
 
 from mixtura import __version__
-from mixtura.apps.job import Job
+from mixtura.apps import words
+from mixtura.apps.job import Done, Job
+from mixtura.criteria import Figures, aic, bic, icl
 from mixtura.data.table import Table
 from mixtura.fitted import place
 from mixtura.inputs import Kind
 
 FORMAT = 1
 """Version of the layout of ``summary.json``; raised when a key changes its meaning or goes."""
-
-SHOWN = 8
-"""Most columns in the table on the terminal."""
 
 
 def summary(model: Any, table: Table, job: Job, *, counts: list[int], log_best: float) -> dict[str, Any]:
@@ -30,15 +29,14 @@ def summary(model: Any, table: Table, job: Job, *, counts: list[int], log_best: 
         counts: (K,) rows of each component.
         log_best: Σ log max p(k | x).
     """
-    rows, parameters = len(table), model.n_parameters_
-    bic = -2 * model.loglik_ + parameters * math.log(rows)
+    figures = Figures(model.loglik_, model.n_parameters_, len(table), log_best)
     told = {
         "format_version": FORMAT,
         "versions": versions(),
         "seed": model.seed_,
         "device": str(place(job.device, Kind(torch.float64, None))),
         "threads": torch.get_num_threads(),
-        "rows": rows,
+        "rows": len(table),
         "columns": table.columns,
         "columns_left_out": table.left_out,
         "id": job.id,
@@ -50,10 +48,10 @@ def summary(model: Any, table: Table, job: Job, *, counts: list[int], log_best: 
         "covariances": model.covariances_,
         "counts": counts,
         "loglik": model.loglik_,
-        "bic": bic,
-        "aic": -2 * model.loglik_ + 2 * parameters,
-        "icl": bic - 2 * log_best,
-        "n_parameters": parameters,
+        "bic": bic(figures),
+        "aic": aic(figures),
+        "icl": icl(figures),
+        "n_parameters": figures.parameters,
         "status": model.status_,
         "n_iter": model.n_iter_,
         "converged": model.converged_,
@@ -86,34 +84,13 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, torch.device) else value
 
 
-def text(told: dict[str, Any]) -> str:
-    """A summary as a short table.
+def text(done: Done) -> str:
+    """What a fit found, in words and a table for the terminal.
 
     Args:
-        told: what :func:`summary` made.
+        done: what came of the job.
     """
-    names = told["columns"][:SHOWN]
-    head = ["component", "weight", "rows", *names]
-    body = [
-        [str(k), f"{weight:.4f}", f"{count:,}", *(_short(m) for m in mean[:SHOWN])]
-        for k, (weight, count, mean) in enumerate(zip(told["weights"], told["counts"], told["means"], strict=True))
-    ]
-    widths = [max(len(row[j]) for row in [head, *body]) for j in range(len(head))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *body]]
-    more = len(told["columns"]) - len(names)
-    if more:
-        lines.append(f"means of {more} more columns: see summary.json")
-    if told["transform"]:
-        lines.append(f"means are of asinh(x / {told['transform']['cofactor']:g})")
-    figures = ", ".join(f"{name} {'nan' if told[key] is None else format(told[key], '.2f')}" for name, key in FIGURES)
-    lines += ["", f"{figures}, status {told['status']}", *(finding["message"] for finding in told["findings"])]
-    return "\n".join(lines)
-
-
-FIGURES = (("log likelihood", "loglik"), ("BIC", "bic"), ("ICL", "icl"))
-
-
-def _short(value: float | None) -> str:
-    if value is None:
-        return "nan"
-    return f"{value:.2f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"
+    told = done.summary
+    notes = [f"means are of asinh(x / {told['transform']['cofactor']:g})"] if told["transform"] else []
+    known = math.nan if told["icl"] is None else told["icl"]
+    return words.describe(done.model, columns=told["columns"], counts=told["counts"], icl=known, notes=notes)

@@ -27,6 +27,11 @@ class Structure(NamedTuple):
     about: str
     within: str = "full"
 
+    @property
+    def in_sklearn(self) -> bool:
+        """scikit-learn has it, under the same name."""
+        return self.within == self.name
+
 
 STRUCTURES: dict[str, Structure] = {
     entry.name: entry

@@ -106,6 +106,10 @@ class Covariance(Record, ABC):
         """s2 about the origin from weighted sums of the quadratic features."""
 
     # ---- what users see
+    def about(self) -> str:
+        """The kind of matrices, in a word or two."""
+        return type(self).__name__
+
     @abstractmethod
     def n_parameters(self) -> int:
         """Free parameters of one restart's matrices."""

@@ -71,6 +71,9 @@ class Tied(Covariance):
     def from_second(self, sums: Float64[Tensor, "R K P"]) -> tuple[Tensor, ...]:
         return self._pool(self.shape.from_second(sums))
 
+    def about(self) -> str:
+        return f"Tied({self.shape.about()})"
+
     def n_parameters(self) -> int:
         return self.shape.n_parameters()
 

@@ -1,0 +1,208 @@
+"""Words: what was fitted, as text that a person reads; the same for ``summary()`` and for the command."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mixtura.cells import UNSOUND, ranking
+from mixtura.covariance import structure
+from mixtura.criteria import Figures, aic, bic
+
+SHOWN = 8
+"""Most features in a table of components."""
+
+CELLS = 10
+"""Most models in a table of a search."""
+
+NEAR = 0.05
+"""A start whose log likelihood is within so many nats of the winner's has reached the same optimum."""
+
+EVIDENCE = (2, 10)
+"""Differences in BIC below the first are hardly worth a mention, above the second very strong (Kass & Raftery 1995)."""
+
+
+class Grid(NamedTuple):
+    """A table of text.
+
+    Attributes:
+        head: names of the columns.
+        body: rows of cells.
+    """
+
+    head: list[str]
+    body: list[list[str]]
+
+    def lines(self) -> list[str]:
+        """One line for each row, aligned to the right."""
+        widths = [max(map(len, column)) for column in zip(self.head, *self.body, strict=True)]
+        return [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [self.head, *self.body]
+        ]
+
+
+def describe(
+    model: Any,
+    *,
+    columns: Sequence[str] | None = None,
+    counts: Sequence[float | int] | None = None,
+    icl: float | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """A fitted model in words and a table.
+
+    Args:
+        model: a fitted :class:`mixtura.GaussianMixture`.
+        columns: (D,) names of the features; None takes the model's.
+        counts: (K,) rows of each component; None takes weight times rows.
+        icl: where it is known.
+        notes: lines about the table.
+    """
+    names = feature_names(model) if columns is None else list(columns)
+    more = len(names) - SHOWN
+    lines = [opening(model), "", *components(model, names, counts).lines()]
+    lines.append("means of the features, standard deviations in brackets")
+    if more > 0:
+        lines.append(f"{more} more feature{'s' if more > 1 else ''}: see means_ and covariances_")
+    lines += [*notes, "", figures(model, icl), *([found] if (found := how_found(model)) else [])]
+    return "\n".join([*lines, *map(str, model.diagnose())])
+
+
+def describe_search(search: Any) -> str:
+    """A fitted search in words: its models best first, what nearly won, and the best of them.
+
+    Args:
+        search: a fitted :class:`mixtura.MixtureSearch`.
+    """
+    shown = cells(search)
+    total = len(search.table_["status"])
+    about = f"{total} models by {search.criterion.upper()} (lower is better), best first"
+    lines = [repr(search), about, "", *shown.lines()]
+    if total > len(shown.body):
+        lines.append(f"{total - len(shown.body)} more: see table_")
+    lines += ["", close(search), *map(str, search._told), "", describe(search.best_estimator_)]
+    return "\n".join(lines)
+
+
+def opening(model: Any) -> str:
+    """The call, the shape of the data, and what the covariances are."""
+    _, k, d = model.mixture_.shape
+    weight = getattr(model, "_weight", None)
+    rows = "" if weight is None else f"{count(weight)} rows, "
+    shape = f"{rows}{d} feature{'s' if d > 1 else ''}, {k} component{'s' if k > 1 else ''}"
+    return f"{model!r}\n{shape}: {structure(model._structure).about}"
+
+
+def feature_names(model: Any) -> list[str]:
+    """(D,) names of the columns, x0 … where they had none."""
+    names = getattr(model, "feature_names_in_", None)
+    return [f"x{j}" for j in range(model.mixture_.shape[2])] if names is None else [str(name) for name in names]
+
+
+def components(model: Any, names: Sequence[str], counts: Sequence[float | int] | None = None) -> Grid:
+    """Weight, rows, and mean with standard deviation of the first features, for each component."""
+    mixture = model.mixture_
+    weights, means = mixture.log_weight[0].exp().tolist(), mixture.mean[0]
+    deviations = mixture.covariance.variances()[0].sqrt().expand(means.shape)
+    if counts is None and hasattr(model, "_weight"):
+        counts = [weight * model._weight for weight in weights]
+    head = ["component", "weight", *([] if counts is None else ["rows"]), *names[:SHOWN]]
+    body = []
+    for k, weight in enumerate(weights):
+        pairs = zip(means[k, :SHOWN].tolist(), deviations[k, :SHOWN].tolist(), strict=True)
+        rows = [] if counts is None else [count(counts[k])]
+        body.append([str(k), f"{weight:.4f}", *rows, *(f"{short(mean)} ({short(sd)})" for mean, sd in pairs)])
+    return Grid(head, body)
+
+
+def figures(model: Any, icl: float | None = None) -> str:
+    """Likelihood, criteria and status in a line."""
+    parts = []
+    if hasattr(model, "_weight"):
+        known = Figures(model.loglik_, model.n_parameters_, model._weight)
+        parts += [f"log likelihood {known.loglik:.2f}", f"BIC {bic(known):.2f}", f"AIC {aic(known):.2f}"]
+    if icl is not None:
+        parts.append(f"ICL {icl:.2f}")
+    return ", ".join([*parts, f"{model.n_parameters_} parameters", f"status {model.status_}"])
+
+
+def how_found(model: Any) -> str | None:
+    """A sentence about the starts; None where there were none."""
+    starts = getattr(model, "starts_", None)
+    if not starts:
+        return None
+    ended = [start for start in starts if not math.isnan(start["loglik"])]
+    alike = [start for start in ended if (start["status"] == "degenerate") == (model.status_ == "degenerate")]
+    reached = sum(start["loglik"] >= model.loglik_ - NEAR for start in alike)
+    seed = f"seed {model.seed_}, {model.n_iter_} iterations"
+    if len(starts) == 1:
+        return f"One start ({starts[0].get('kind', 'given')}), {seed}."
+    if len(ended) == 1:
+        return f"{len(starts)} starts raced, the best was run to the end; {seed}."
+    raced = f"{len(starts)} starts raced; " if len(ended) < len(starts) else ""
+    which = f"the {len(ended)} run to the end" if raced else f"the {len(ended)} starts"
+    unsound = len(ended) - len(alike)
+    other = f", {unsound} ended otherwise" if unsound else ""
+    return f"{raced}{reached} of {which} reached the best{other}; {seed}."
+
+
+def cells(search: Any, most: int = CELLS) -> Grid:
+    """The models of a search, best first, and how far each is from the best."""
+    table, name = search.table_, search.criterion
+    best = table[name][search.best_index_]
+    head = ["covariance", "components", "log likelihood", "parameters", name.upper(), "above best", "status"]
+    body = [
+        [
+            str(table["covariance_type"][i]),
+            str(table["n_components"][i]),
+            number(table["loglik"][i]),
+            str(table["n_parameters"][i]),
+            number(table[name][i]),
+            number(table[name][i] - best),
+            str(table["status"][i]),
+        ]
+        for i in standing(search)[:most]
+    ]
+    return Grid(head, body)
+
+
+def standing(search: Any) -> list[int]:
+    """Rows of the table, the best first."""
+    order = ranking(search.table_, search.criterion)
+    return [search.best_index_, *(i for i in order if i != search.best_index_)]
+
+
+def close(search: Any) -> str:
+    """Which models nearly won."""
+    table, name = search.table_, search.criterion
+    above = table[name] - table[name][search.best_index_]
+    order = [i for i in standing(search)[1:] if table["status"][i] not in UNSOUND]
+    parts: list[str] = []
+    least = -math.inf
+    for most in EVIDENCE:
+        here = [
+            f"{table['covariance_type'][i]} with {table['n_components'][i]} (+{above[i]:.2f})"
+            for i in order
+            if least < above[i] <= most
+        ]
+        if here:
+            parts.append(f"within {most}: {', '.join(here)}")
+        least = most
+    return f"Close to the best, {'; '.join(parts)}." if parts else f"No other model is within {EVIDENCE[-1]}."
+
+
+def number(value: float) -> str:
+    """Two decimals, or nothing where there is no number."""
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def count(value: float | int) -> str:
+    """How many rows: whole numbers without a point."""
+    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.1f}"
+
+
+def short(value: float) -> str:
+    """About four digits."""
+    if math.isnan(value):
+        return "nan"
+    return f"{value:.2f}" if 1000 <= abs(value) < 1e7 else f"{value:.4g}"

@@ -1,0 +1,120 @@
+"""Cells: the models that a search tries, what came of each, and which of them is best."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mixtura.covariance import structure
+from mixtura.criteria import CRITERIA, Figures
+from mixtura.sound import Finding
+
+UNDECIDED = 2e-7
+"""Criteria closer than this for each row are equal: EM leaves about half as many nats to gain."""
+
+
+UNSOUND = ("degenerate", "failed")
+"""Statuses of fits whose likelihood must not be compared with others."""
+
+
+class Cell(NamedTuple):
+    """One model to try.
+
+    Attributes:
+        covariance_type: name of the structure.
+        n_components: K.
+    """
+
+    covariance_type: str
+    n_components: int
+
+    def __str__(self) -> str:
+        return f"{self.covariance_type} with {self.n_components} component{'s' if self.n_components > 1 else ''}"
+
+    def parameters(self, features: int) -> int:
+        """Free parameters: weights, means and covariances."""
+        k = self.n_components
+        return k - 1 + k * features + structure(self.covariance_type).unit(1, k, features).n_parameters()
+
+
+class Trial(NamedTuple):
+    """What came of a cell.
+
+    Attributes:
+        cell: the model.
+        figures: what the criteria are made of; NaN where it failed.
+        status: as ``status_``, or ``failed``.
+        model: the fitted estimator; None where it failed.
+        reason: why it failed.
+    """
+
+    cell: Cell
+    figures: Figures
+    status: str
+    model: Any = None
+    reason: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Its likelihood can be compared."""
+        return self.status not in UNSOUND
+
+
+def failed(cell: Cell, features: int, reason: str) -> Trial:
+    """A cell that could not be fitted."""
+    return Trial(cell, Figures(math.nan, cell.parameters(features), math.nan), "failed", reason=reason)
+
+
+def table(trials: list[Trial]) -> dict[str, np.ndarray]:
+    """Columns with one entry for each trial."""
+    return {
+        "covariance_type": np.array([t.cell.covariance_type for t in trials]),
+        "n_components": np.array([t.cell.n_components for t in trials]),
+        "loglik": np.array([t.figures.loglik for t in trials]),
+        "n_parameters": np.array([t.figures.parameters for t in trials]),
+        **{name: np.array([value(t.figures) for t in trials]) for name, value in CRITERIA.items()},
+        "status": np.array([t.status for t in trials]),
+    }
+
+
+def ranking(columns: dict[str, np.ndarray], criterion: str) -> list[int]:
+    """The rows of a table, best first: sound ones before others, failed ones last."""
+    value, sound = columns[criterion], ~np.isin(columns["status"], UNSOUND)
+    return sorted(range(len(value)), key=lambda i: (not sound[i], math.isnan(value[i]), value[i]))
+
+
+def best_of(trials: list[Trial], criterion: str) -> int:
+    """The best trial, among the sound ones if there are any; of those that are equally good the simplest.
+
+    Raises:
+        ValueError: no model could be fitted.
+    """
+    columns = table(trials)
+    value, first = columns[criterion], ranking(columns, criterion)[0]
+    if math.isnan(value[first]):
+        reasons = "; ".join(f"{trial.cell}: {trial.reason}" for trial in trials[:3])
+        raise ValueError(f"None of the {len(trials)} models could be fitted. {reasons}")
+    undecided = UNDECIDED * trials[first].figures.weight
+    equal = [i for i, t in enumerate(trials) if t.sound == trials[first].sound and value[i] - value[first] <= undecided]
+    return min(equal, key=lambda i: (trials[i].figures.parameters, trials[i].cell.n_components, i))
+
+
+def findings(trials: list[Trial], best: int, untried: list[Cell]) -> list[Finding]:
+    """What deserves a word about a search: limits that its choice ran into, and models that could not be fitted."""
+    found = []
+    k = trials[best].cell.n_components
+    largest = max(t.cell.n_components for t in trials)
+    larger = [t for t in trials if t.cell.n_components > k]
+    if k == largest > min(t.cell.n_components for t in trials):
+        message = f"The best number of components, {k}, is the largest that was tried: try more."
+        found.append(Finding("largest_tried", None, message))
+    elif larger and trials[best].sound and not any(t.sound for t in larger):
+        message = f"No fit with more components than {k} is sound: the data may hold too few rows to tell."
+        found.append(Finding("larger_not_sound", None, message))
+    for trial in trials:
+        if trial.model is None:
+            found.append(Finding("not_fitted", None, f"Not fitted: {trial.cell}. {trial.reason}"))
+    if untried:
+        message = f"The search was interrupted: {len(untried)} of {len(trials) + len(untried)} models were not tried."
+        found.append(Finding("interrupted", None, message))
+    return found

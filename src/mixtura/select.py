@@ -1,0 +1,300 @@
+"""Select: MixtureSearch, which fits mixtures of several sizes and structures and keeps the best by a criterion."""
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from mixtura.cells import Cell, Trial, best_of, failed, findings, table
+from mixtura.covariance import STRUCTURES, structure
+from mixtura.criteria import CRITERIA, Figures
+from mixtura.draws import seed_of
+from mixtura.estimator import GaussianMixture
+from mixtura.fitted import FittedMixture, weighed
+from mixtura.fitting import Land
+from mixtura.inputs import COLUMNS, Checked, check, check_weight, columns_kept
+from mixtura.mixture import Mixture
+from mixtura.scoring import Scores
+from mixtura.sound import Finding
+
+STARTING = ("weights_init", "means_init", "precisions_init")
+"""Parameters that belong to one number of components."""
+
+
+class MixtureSearch(FittedMixture):
+    """Fit a mixture for every number of components and covariance structure, and keep the best.
+
+    The data are checked, surveyed and made ready once for all fits; all use the same seed, so that structures with as
+    many components begin at the same starts. A fit that is not sound (``status_`` is ``"degenerate"``) has no
+    likelihood to compare: it stays in the table and wins only where no fit is sound. A fit that fails stays there too,
+    and ``diagnose()`` says why. Where the best are closer than EM leaves undecided (2e-7 a row), the model with the
+    fewest parameters wins.
+
+    Args:
+        n_components: numbers of components to try, or one.
+        covariance_types: structures to try: a name, several, ``"auto"`` or ``"all"``. ``"auto"`` is scikit-learn's
+            four in this version (full, tied, diag, spherical); ``"all"`` is every structure of this version.
+        criterion: ``"bic"``, ``"icl"`` or ``"aic"``; lower is better.
+        estimator: a :class:`mixtura.GaussianMixture` whose other parameters every fit takes (``effort``, ``tol``,
+            ``device``, ...); None takes the defaults. It is not changed.
+        random_state: as in :class:`mixtura.GaussianMixture`; None takes the estimator's.
+
+    Attributes:
+        best_estimator_: the chosen fit, a :class:`mixtura.GaussianMixture`.
+        best_index_: its row in the table.
+        table_: dict of arrays, one entry a fit: ``covariance_type``, ``n_components``, ``loglik``, ``n_parameters``,
+            ``bic``, ``aic``, ``icl`` and ``status`` (as ``status_``, or ``"failed"``: then the numbers are NaN).
+        seed_: the seed of all random draws.
+        n_features_in_: number of features D.
+        feature_names_in_: (D,) names of the columns, where the data had them.
+
+    Raises:
+        ValueError: a parameter or the data cannot be used, or no mixture could be fitted.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mixtura import MixtureSearch
+        >>> draw = np.random.default_rng(0)
+        >>> X = np.concatenate([draw.normal(0, 1, (60, 2)), draw.normal(7, 1, (40, 2))])
+        >>> search = MixtureSearch((1, 2, 3), "spherical", random_state=0).fit(X)
+        >>> search.best_estimator_.n_components
+        2
+        >>> int(search.table_["bic"].argmin())
+        1
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left"), "array-like", range],
+        "covariance_types": [str, "array-like"],
+        "criterion": [StrOptions(set(CRITERIA))],
+        "estimator": [GaussianMixture, None],
+        "random_state": GaussianMixture._parameter_constraints["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: Any = (1, 2, 3, 4, 5, 6, 7, 8, 9),
+        covariance_types: Any = "auto",
+        criterion: str = "bic",
+        *,
+        estimator: Any = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_types = covariance_types
+        self.criterion = criterion
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "MixtureSearch":
+        """Fit every mixture to rows and choose.
+
+        Ctrl-C keeps the fits that are finished, if one of them is sound, and is raised on; else all is as before.
+
+        Args:
+            X: (N, D) rows: array, list, DataFrame, or tensor on any device.
+            y: ignored.
+            sample_weight: (N,) row weights: n in the criteria is their sum.
+
+        Returns:
+            The search.
+
+        Raises:
+            ValueError: the data or a parameter cannot be used, or no mixture could be fitted.
+        """
+        self._fit(X, sample_weight)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Choose a mixture and label the rows by it: ``fit`` and then ``predict``.
+
+        Args:
+            X: (N, D) rows.
+            y: ignored.
+            sample_weight: (N,) row weights.
+
+        Returns:
+            (N,) integers 0 … K−1.
+        """
+        checked = self._fit(X, sample_weight)
+        return checked.kind.give_labels(self._score_checked(checked).labels())
+
+    def _fit(self, X: Any, sample_weight: Any) -> Checked:
+        self._validate_params()
+        cells = [Cell(name, k) for name in structures(self.covariance_types) for k in sizes(self.n_components)]
+        template = self._template()
+        with columns_kept(self):
+            checked = check(self, X, reset=True, least_rows=2)
+            trials, untried = self._try_all(cells, template, checked, check_weight(sample_weight, len(checked.x)))
+            if untried and not any(trial.sound for trial in trials):
+                raise KeyboardInterrupt
+            best = best_of(trials, self.criterion)
+        self.best_estimator_, self.best_index_, self.seed_ = trials[best].model, best, template.random_state
+        self.table_, self._told = table(trials), findings(trials, best, untried)
+        self.best_estimator_._warn()
+        if untried:
+            raise KeyboardInterrupt
+        return checked
+
+    def _template(self) -> GaussianMixture:
+        """An estimator with the parameters that all cells share, its seed drawn."""
+        base = GaussianMixture() if self.estimator is None else self.estimator
+        given = [name for name in STARTING if getattr(base, name) is not None]
+        if given:
+            raise ValueError(
+                f"estimator sets {', '.join(given)}, which fits one number of components: leave it out to search, or "
+                "fit GaussianMixture itself"
+            )
+        seed = seed_of(base.random_state if self.random_state is None else self.random_state)
+        template = type(base)(**{**base.get_params(deep=False), "random_state": seed})
+        template._validate_params()
+        return template
+
+    def _try_all(
+        self, cells: list[Cell], template: GaussianMixture, checked: Checked, weight: Tensor | None
+    ) -> tuple[list[Trial], list[Cell]]:
+        """What came of the cells, and those that Ctrl-C left untried."""
+        land = template._land(checked, weight, template.random_state)
+        trials: list[Trial] = []
+        try:
+            for cell in cells:
+                trials.append(self._try(cell, template, checked, weight, land))
+        except KeyboardInterrupt:
+            return trials, cells[len(trials) :]
+        return trials, []
+
+    def _try(self, cell: Cell, template: GaussianMixture, checked: Checked, weight: Tensor | None, land: Land) -> Trial:
+        model = type(template)(**{**template.get_params(deep=False), **cell._asdict()})
+        model.__dict__.update({name: getattr(self, name) for name in COLUMNS if hasattr(self, name)})
+        try:
+            found, seed = model._find(checked, weight, land)
+            if found.interrupted:
+                raise KeyboardInterrupt
+            model._adopt(checked.kind, found, seed)
+            log_best, _ = weighed(model._score_checked(checked).log_best(), weight)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            return failed(cell, checked.x.shape[1], str(error) or type(error).__name__)
+        figures = Figures(model.loglik_, model.n_parameters_, found.facts.weight, log_best)
+        return Trial(cell, figures, model.status_, model)
+
+    @property
+    def mixture_(self) -> Mixture:  # type: ignore[override]
+        """The mixture of the best estimator."""
+        return self.best_estimator_.mixture_
+
+    def _score_checked(self, checked: Checked) -> Scores:
+        return self.best_estimator_._score_checked(checked)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None, shuffle: bool = False) -> tuple[Any, Any]:
+        """Random rows from the best mixture.
+
+        Args:
+            n_samples: how many, at least 1.
+            random_state: a seed or generator; None uses the search's, or its estimator's.
+            shuffle: return the rows in random order instead of sorted by component.
+
+        Returns:
+            (n_samples, D) rows and (n_samples,) labels.
+
+        Raises:
+            ValueError: ``n_samples`` is below 1.
+        """
+        check_is_fitted(self)
+        template = None if self.estimator is None else self.estimator.random_state
+        given = next((s for s in (random_state, self.random_state, template) if s is not None), None)
+        # The best estimator itself has the seed of the search, which would draw the same rows again and again.
+        return self.best_estimator_.sample(n_samples, np.random.default_rng() if given is None else given, shuffle)
+
+    def save(self, path: Any) -> Any:
+        """Write the best estimator to a file: see its ``save``."""
+        check_is_fitted(self)
+        return self.best_estimator_.save(path)
+
+    def diagnose(self) -> list[Finding]:
+        """What deserves a word about the search, then about the best fit.
+
+        Each finding has ``kind`` (``largest_tried`` where the best number of components is the largest),
+        ``component`` (of the best fit, or None) and ``message``.
+        """
+        check_is_fitted(self)
+        return [*self._told, *self.best_estimator_.diagnose()]
+
+    def summary(self) -> str:
+        """The search in words: its models best first, which nearly won, and the best of them.
+
+        Examples:
+            >>> from mixtura import MixtureSearch
+            >>> search = MixtureSearch((1, 2), "tied", random_state=0).fit([[0.0], [0.1], [0.3], [5.0], [5.3]] * 5)
+            >>> print(search.summary().splitlines()[1])
+            2 models by BIC (lower is better), best first
+        """
+        check_is_fitted(self)
+        from mixtura.apps import words
+
+        return words.describe_search(self)
+
+    def _card(self) -> str:
+        from mixtura.apps import card
+
+        return card.of_search(self)
+
+    def to_frame(self) -> Any:
+        """``table_`` as a pandas DataFrame.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        check_is_fitted(self)
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError("to_frame() needs pandas: pip install pandas, or use table_ as it is") from None
+        return pd.DataFrame(self.table_)
+
+    def plot(self, ax: Any = None) -> Any:
+        """The criterion against the number of components, one line for each structure.
+
+        Args:
+            ax: axes to draw on; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        check_is_fitted(self)
+        from mixtura.apps import plot
+
+        return plot.criteria(self.table_, criterion=self.criterion, ax=ax)
+
+
+def sizes(given: Any) -> list[int]:
+    """Numbers of components in increasing order, each once.
+
+    Raises:
+        ValueError: there is none, or one is no positive integer.
+    """
+    found = [given] if isinstance(given, Integral) else list(given)
+    wrong = [k for k in found if not isinstance(k, Integral) or isinstance(k, bool) or k < 1]
+    if wrong or not found:
+        raise ValueError(f"n_components={given!r} cannot be searched: give positive integers, such as range(1, 10)")
+    return sorted({int(k) for k in found})
+
+
+def structures(given: Any) -> list[str]:
+    """Names of structures, each once.
+
+    Raises:
+        ValueError: there is none, or one is unknown; the message lists those there are.
+    """
+    if isinstance(given, str):
+        groups = {"auto": [s.name for s in STRUCTURES.values() if s.in_sklearn], "all": list(STRUCTURES)}
+        return groups.get(given) or [structure(given).name]
+    found = list(dict.fromkeys(structure(name).name for name in given))
+    if not found:
+        raise ValueError(f"covariance_types={given!r} is empty: give 'auto', 'all', or names of structures")
+    return found
