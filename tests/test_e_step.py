@@ -8,12 +8,12 @@ from cases import NAMES, batch, clusters, counted, parameters, tensor, to_mixtur
 
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.e_step import LONG, TOLERANCE, Features, Whitened, fast, over_rows, risk, scorer, share
+from mixtura.e_step import LONG, Features, Whitened, fast, over_rows, risk, scorer, share
 from mixtura.em import Likelihood, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.record import Record
-from mixtura.rows import Rows, Scratch
+from mixtura.rows import TOLERANCE, Rows, Scratch
 
 EVERY = pytest.mark.parametrize("name", NAMES)
 

@@ -12,10 +12,10 @@ from mixtura.covariance.base import home
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
-from mixtura.rows import DERIVED, Chunk, Rows, Scratch
+from mixtura.rows import DERIVED, TOLERANCE, Chunk, Rows, Scratch
 
-TOLERANCE = 1e-3
-"""Nats of a log density that the feature map may lose to rounding before the whitened count takes over."""
+LEAST_LOG = -78.0
+"""Logarithm below which a share is as good as this in float32."""
 
 FEW = 4096
 """Rows below which a logarithm each is cheaper than the calls that save it."""
@@ -58,7 +58,11 @@ def share(
     top = scratch.take("top", (restarts, n), log_joint)[:, None]
     total = scratch.take("total", (restarts, n), log_joint)[:, None]
     torch.amax(log_joint, 1, keepdim=True, out=top)
-    log_joint.sub_(top).exp_()
+    log_joint.sub_(top)
+    if log_joint.dtype == torch.float32:
+        # Shares below 1e-34 would be subnormal numbers, on which processors are tens of times slower.
+        log_joint.clamp_min_(LEAST_LOG)
+    log_joint.exp_()
     torch.sum(log_joint, 1, keepdim=True, out=total)
     wide = torch.float32 if top.device.type == "mps" else torch.float64
     if weight is None:

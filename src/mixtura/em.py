@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from mixtura.covariance.base import Floor
-from mixtura.e_step import TOLERANCE, measure, risk
+from mixtura.e_step import measure, risk
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
 from mixtura.rows import Rows
 
-CALM, RESTING = 1e-4, 4
+CALM, RESTING = 1e-2, 4
 """While the feature map's risk is below this share of its tolerance, the guard looks at every fifth pass only."""
 
 EMPTY = 1e-13
@@ -44,20 +44,22 @@ class Likelihood:
         return moments.loglik[:, 0]
 
     def update(self, moments: Moments, model: Mixture) -> Mixture:
+        share = moments.n / moments.n.sum(1, keepdim=True)
+        if float(share.min()) > EMPTY:
+            return self._maximise(moments, model, share)
         least = EMPTY * moments.n.sum(1, keepdim=True)
         alive = moments.n > least
-        if bool(alive.all()):
-            return self._maximise(moments, model)
         n, s0 = moments.n.maximum(least), moments.s0.maximum(least)
         s1 = torch.where(alive[..., None], moments.s1, 0.0)
-        return dropped(self._maximise(replace(moments, n=n, s0=s0, s1=s1), model), model, alive)
+        share = n / n.sum(1, keepdim=True)
+        return dropped(self._maximise(replace(moments, n=n, s0=s0, s1=s1), model, share), model, alive)
 
-    def _maximise(self, moments: Moments, model: Mixture) -> Mixture:
+    def _maximise(self, moments: Moments, model: Mixture, share: Float64[Tensor, "R K"]) -> Mixture:
         n = moments.n
         shift = moments.s1 / moments.s0[..., None]
         s2 = model.covariance.move(moments.s2, moments.s0, moments.s1, shift)
         return Mixture(
-            (n / n.sum(1, keepdim=True)).log(),
+            share.log(),
             model.mean + shift,
             model.covariance.maximise(n, s2, self.floor),
             model.family.maximise(n, moments.extra),
@@ -106,8 +108,10 @@ def turn(model: Mixture, rows: Rows, rule: Rule, before: Turn | None = None) -> 
         by_features, resting = before.fast, before.resting - 1
     else:
         danger = risk(model.expected, rows.dtype)
-        by_features = danger < TOLERANCE if before is None else (danger < TOLERANCE) & before.fast
-        resting = RESTING if bool((danger < CALM * TOLERANCE).all()) else 0
+        by_features = danger < rows.tolerance
+        if before is not None:
+            by_features = by_features & before.fast
+        resting = RESTING if bool((danger < CALM * rows.tolerance).all()) else 0
     moments = measure(model.expected, rows, by_features)
     return Turn(model, moments, rule.bound(moments, model), by_features, rule, resting)
 

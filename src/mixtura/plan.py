@@ -11,9 +11,15 @@ from mixtura.covariance import Structure
 from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.array import Array
 from mixtura.draws import stream
+from mixtura.e_step import risk
 from mixtura.em import Likelihood, Outcome, Rule, Stop, Turn
-from mixtura.rows import Rows
+from mixtura.mixture import Mixture
+from mixtura.rows import COARSE, Rows
 from mixtura.survey import SAMPLE, Sample, Survey
+
+
+WIDEST = 1e12
+"""Distance from the mean within which float32 holds squares, and sums of many of them."""
 
 
 class Found(NamedTuple):
@@ -81,6 +87,7 @@ class Field(NamedTuple):
     size: int
     weight: float
 
+
 class Ground(NamedTuple):
     """What a search stands on; parameters are relative to ``origin`` and live where the rows are counted.
 
@@ -118,15 +125,23 @@ class Ground(NamedTuple):
             chosen = Sample(x[at], torch.ones_like(weight[at]))
         return Sample((chosen.x - self.origin).to(self.rows.home), chosen.weight.to(self.rows.home))
 
-    def field(self, size: int) -> Field:
+    def coarsely(self, model: Mixture) -> bool:
+        """Float32 is enough to see where these mixtures go."""
+        if self.rows.dtype != torch.float64:
+            return False
+        spread = float(torch.maximum(self.facts.high - self.facts.mean, self.facts.mean - self.facts.low).max())
+        return spread < WIDEST and bool((risk(model, torch.float32) < COARSE).all())
+
+    def field(self, size: int, coarse: bool) -> Field:
         """Rows to race on: of few data the survey's canonical ones, of many a part; all rows from ``size`` on."""
         facts = self.facts
         if facts.rows > SAMPLE and size >= min(facts.rows, len(facts.crowd.x)):
-            return Field(self.rows, facts.rows, facts.weight)
+            return Field(self.rows.coarse() if coarse else self.rows, facts.rows, facts.weight)
         x, weight = self.part(size)
-        nothing = torch.zeros_like(self.origin)
-        rows = Rows(Array(x, weight), dtype=self.rows.dtype, device=self.rows.device, origin=nothing)
-        return Field(rows, len(x), float(weight.sum()))
+        rows = Rows(
+            Array(x, weight), dtype=self.rows.dtype, device=self.rows.device, origin=torch.zeros_like(self.origin)
+        )
+        return Field(rows.coarse() if coarse else rows, len(x), float(weight.sum()))
 
 
 def ground_of(facts: Survey, rows: Rows, plan: Plan) -> Ground:

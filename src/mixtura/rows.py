@@ -20,6 +20,12 @@ RESIDENT = 48 * 2**20
 DERIVED = 16 * 2**20
 """Bytes of features that are kept from pass to pass; only those of small data fit."""
 
+TOLERANCE = 1e-3
+"""Nats of a log density that the feature map may lose to rounding before the whitened count takes over."""
+
+COARSE = 0.05
+"""The same where only the way to an optimum is looked for, in float32."""
+
 FEWEST, MOST = 512, 131072
 """Rows in a chunk."""
 
@@ -89,6 +95,7 @@ class Rows:
         origin: (D,) subtracted from every row; None takes the weighted mean (one pass).
         budget: bytes that the working arrays of one chunk may take.
         resident: largest data set, in bytes, kept on the device between passes.
+        tolerance: nats of a log density that the feature map may lose to rounding.
     """
 
     def __init__(
@@ -100,8 +107,11 @@ class Rows:
         origin: Tensor | None = None,
         budget: int = BUDGET,
         resident: int = RESIDENT,
+        tolerance: float = TOLERANCE,
     ) -> None:
         self.source = source
+        self.tolerance = tolerance
+        self._coarse: Rows | None = None
         self.device = torch.device(device)
         self.budget = budget
         self.scratch = Scratch()
@@ -112,6 +122,19 @@ class Rows:
         self.origin = (weighted_mean(source) if origin is None else origin).to("cpu", storage)
         n, d = source.shape
         self._resident = self._whole() if n * d * self.dtype.itemsize <= resident else None
+
+    def coarse(self) -> "Rows":
+        """The same rows in float32, twice to five times as fast: to find the way to an optimum, not to measure it."""
+        if self._coarse is None:
+            self._coarse = Rows(
+                self.source,
+                dtype=torch.float32,
+                device=self.device,
+                origin=self.origin,
+                budget=self.budget,
+                tolerance=COARSE,
+            )
+        return self._coarse
 
     @property
     def home(self) -> torch.device:

@@ -21,8 +21,8 @@ from mixtura.survey import Survey
 ALL = 2**62
 """Rows of a round that sees all of them."""
 
-SETTLED = Still(1e-5)
-"""When a racer may wait for the others."""
+SETTLED = 1e-5
+"""Nats a row that a racer may leave to gain while it waits for the others."""
 
 BATCH = 16 * 2**20
 """Bytes of parameters that run in one batch."""
@@ -33,6 +33,9 @@ TWINS = 1e-4
 TWIN_NATS = 0.05
 """How far the log likelihoods of twins may be apart, in nats."""
 
+
+MUCH = 2**22
+"""Rows × components × quadratic features from which float32 saves more than it costs to begin with it."""
 
 AGREE, AGREE_NATS = 0.05, 0.5
 """The same for restarts that have not settled yet, but are on their way to the same optimum."""
@@ -73,16 +76,21 @@ class Effort(NamedTuple):
     later: tuple[Round, ...]
     per_row: float
 
+    @property
+    def settled(self) -> Still:
+        """When a racer may wait for the others."""
+        return Still(max(self.per_row, SETTLED))
+
 
 EFFORTS: dict[str, Effort] = {
     "quick": Effort(
         sample=1000,
-        opening={"kmeans": 5, "whitened": 3},
-        first=Round(1000, 10, 1),
-        agree=8,
+        opening={"kmeans": 6, "whitened": 4},
+        first=Round(2000, 8, 1),
+        agree=10,
         racers={},
         later=(),
-        per_row=1e-5,
+        per_row=1e-4,
     ),
     "standard": Effort(
         sample=2000,
@@ -148,9 +156,9 @@ def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
     if not ground.plan.passes:
         return finish(model, told, ids, ground, 0)
     if effort.agree and len(told) == int(twins(model, ground.facts, AGREE)[0].sum()):
-        return finish(select(model, [0]), told, [0], ground, ground.plan.passes)
-    field = ground.field(effort.first.rows)
-    outcome = heat(model, ids, effort.first, field, ground, told)
+        return home_stretch(select(model, [0]), told, [0], ground, effort.settled)
+    field = ground.field(effort.first.rows, ground.coarsely(model))
+    outcome = heat(model, ids, effort.settled, effort.first, field, ground, told)
     ahead = leaders(outcome, ground, field, effort.first.keep)
     if agreed(outcome, ahead[0], effort.agree, ground):
         ahead, later = ahead[:1], ()
@@ -165,13 +173,13 @@ def race(ground: Ground, effort: Effort, first: int = 0) -> Found:
     for now in later:
         if len(ids) == 1 or outcome.interrupted:
             break
-        field = ground.field(now.rows)
-        outcome = heat(model, ids, now, field, ground, told)
+        field = ground.field(now.rows, ground.coarsely(model))
+        outcome = heat(model, ids, effort.settled, now, field, ground, told)
         ahead = leaders(outcome, ground, field, now.keep)
         ids, model = [ids[i] for i in ahead], select(outcome.turn, ahead).next()
-    interrupted = outcome.interrupted
-    found = finish(model, told, ids, ground, 0 if interrupted else ground.plan.passes)
-    return found._replace(outcome=found.outcome._replace(interrupted=found.outcome.interrupted or interrupted))
+    if outcome.interrupted:
+        return interrupted(finish(model, told, ids, ground, 0))
+    return home_stretch(model, told, ids, ground, effort.settled)
 
 
 def line_up(kinds: dict[str, int], rows: int, ground: Ground, told: list[dict[str, Any]], first: int) -> Mixture:
@@ -190,16 +198,37 @@ def line_up(kinds: dict[str, int], rows: int, ground: Ground, told: list[dict[st
 
 
 def heat(
-    model: Mixture, ids: list[int], now: Round, field: Field, ground: Ground, told: list[dict[str, Any]]
+    model: Mixture, ids: list[int], settled: Still, now: Round, field: Field, ground: Ground, told: list[dict[str, Any]]
 ) -> Outcome:
     """Run one round."""
-    outcome = run(model, field.rows, ground, SETTLED, min(now.passes, ground.plan.passes))
+    outcome = run(model, field.rows, ground, settled, min(now.passes, ground.plan.passes))
     note(told, ids, outcome, field)
     return outcome
 
 
+def home_stretch(
+    model: Mixture, told: list[dict[str, Any]], ids: list[int], ground: Ground, settled: Still
+) -> Found:
+    """Run on all rows to the end: where there is much to count, most of the way in float32."""
+    _, components, features = model.shape
+    size = ground.facts.rows * components * ground.unit.quadratic.size(features)
+    if size >= MUCH and ground.coarsely(model):
+        field = ground.field(ALL, coarse=True)
+        outcome = run(model, field.rows, ground, settled, ground.plan.passes)
+        note(told, ids, outcome, field)
+        if outcome.interrupted:
+            return interrupted(finish(outcome.turn.next(), told, ids, ground, 0))
+        model = outcome.turn.next()
+    return finish(model, told, ids, ground, ground.plan.passes)
+
+
+def interrupted(found: Found) -> Found:
+    """The same, told that Ctrl-C ended it."""
+    return found._replace(outcome=found.outcome._replace(interrupted=True))
+
+
 def finish(model: Mixture, told: list[dict[str, Any]], ids: list[int], ground: Ground, passes: int) -> Found:
-    """Run on all rows to the end."""
+    """Run on all rows until the stopping test is met."""
     outcome = run(model, ground.rows, ground, ground.plan.stop, passes)
     note(told, ids, outcome, Field(ground.rows, ground.facts.rows, ground.facts.weight))
     return Found(outcome, told, ids)

@@ -70,9 +70,9 @@ class Full(Covariance):
             return found
         # λ is an eigenvalue of Σ scaled by the floor. Σ 1/λ ≤ 1 proves every λ ≥ 1: the clip has nothing to do.
         spread = (found.white.square() * floor.least).sum((-2, -1))
-        doubtful = ~(spread <= 1) & sigma.isfinite().all(-1).all(-1)
-        if not bool(doubtful.any()):
+        if bool((spread <= 1).all()):
             return found
+        doubtful = ~(spread <= 1) & sigma.isfinite().all(-1).all(-1)
         return Full(torch.where(doubtful[..., None, None], clipped(sigma, doubtful, floor.least), found.tril))
 
     @cached_property
