@@ -246,8 +246,8 @@ def converging(
     if len(ended) > 1:
         order = np.argsort(np.concatenate([at for at, _ in ended]))
         last = Record.cat([t for _, t in ended]).take(torch.from_numpy(order).to(last.bound.device))
-    each = (torch.from_numpy(a) for a in (took, still, bounds[: took.max(initial=0)]))
-    return Outcome(last, *each, interrupted)
+    passed, quieted, trace = (torch.from_numpy(a) for a in (took, still, bounds[: took.max(initial=0)]))
+    return Outcome(last, passed, quieted, trace, interrupted)
 
 
 def converge(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int) -> Outcome:

@@ -32,9 +32,7 @@ class Groups(NamedTuple):
         return both, self.scatter[rows, at][:, None] + self.scatter + between
 
 
-def criterion(
-    n: Float64[Tensor, "R M"], scatter: Float64[Tensor, "R M D D"], prior: float
-) -> Float64[Tensor, "R M"]:
+def criterion(n: Float64[Tensor, "R M"], scatter: Float64[Tensor, "R M D D"], prior: float) -> Float64[Tensor, "R M"]:
     """n log|S| of each group (Banfield & Raftery 1993), S = (scatter + (D + 2) · prior · I) / (n + D + 2).
 
     Few rows have no covariance of their own: Fraley (1998) adds a trace, here D + 2 rows' worth of a round covariance
@@ -83,7 +81,9 @@ def agglomerate(groups: Groups, components: int, prior: float) -> Int64[Tensor, 
         alive[every[on], gone[on]] = False
         owner = torch.where((owner == gone[:, None]) & on[:, None], keep[:, None], owner)
         cost[every[on], gone[on]], cost[every[on], :, gone[on]] = torch.inf, torch.inf
-        value[every, keep] = criterion(groups.n[every, keep][:, None], groups.scatter[every, keep][:, None], prior)[:, 0]
+        value[every, keep] = criterion(groups.n[every, keep][:, None], groups.scatter[every, keep][:, None], prior)[
+            :, 0
+        ]
         price(keep)
     rank = alive.cumsum(1) - 1
     return rank.gather(1, owner)

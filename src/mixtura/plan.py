@@ -17,7 +17,6 @@ from mixtura.mixture import Mixture
 from mixtura.rows import COARSE, Rows
 from mixtura.survey import SAMPLE, Sample, Survey
 
-
 WIDEST = 1e12
 """Distance from the mean within which float32 holds squares, and sums of many of them."""
 

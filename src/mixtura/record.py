@@ -1,9 +1,9 @@
 """Record: a frozen tree of tensors, and the one walk that every type below shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ R = TypeVar("R", bound="Record")
 
 
 @cache
-def names(kind: type) -> tuple[str, ...]:
+def names(kind: Hashable) -> tuple[str, ...]:
     """The names of the fields of a dataclass."""
-    return tuple(field.name for field in fields(kind))
+    return tuple(field.name for field in fields(cast("Any", kind)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Record:
                 return tuple(walk(*parts) for parts in zip(value, *rest, strict=True))
             return value
 
-        return replace(self, **{a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names(type(self))})
+        return replace(self, **{a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names(cast(Hashable, type(self)))})
 
     def leaves(self) -> list[Tensor]:
         """The tensor leaves in the order of the fields."""

@@ -199,9 +199,7 @@ def robust_scale(sample: Sample) -> Float64[Tensor, "D"]:
     columns, share = np.ascontiguousarray(sample.x.T.numpy()), (sample.weight / sample.weight.sum()).numpy()
     order = columns.argsort(axis=1)
     below = share[order].cumsum(axis=1)
-    lower, upper = (
-        (below < q * (1 - 1e-12)).sum(axis=1, keepdims=True).clip(max=len(share) - 1) for q in (0.25, 0.75)
-    )
+    lower, upper = ((below < q * (1 - 1e-12)).sum(axis=1, keepdims=True).clip(max=len(share) - 1) for q in (0.25, 0.75))
     quartiles = [np.take_along_axis(columns, np.take_along_axis(order, at, 1), 1)[:, 0] for at in (lower, upper)]
     squared = (quartiles[1] - quartiles[0]) ** 2
     variance = (columns - (columns @ share)[:, None]) ** 2 @ share

@@ -1,0 +1,283 @@
+"""Race: many starts on growing samples, of which the better part goes on."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mixtura.em import Outcome, Still
+from mixtura.mixture import Mixture
+from mixtura.plan import Field, Found, Ground
+from mixtura.record import Record
+from mixtura.running import entry, finish, note, run
+from mixtura.sound import soundness
+from mixtura.start import ENTRIES, RACERS, ROUNDS, Draw, mixture_from
+from mixtura.survey import Survey
+
+ALL = 2**62
+"""Rows of a round that sees all of them."""
+
+SETTLED = 1e-5
+"""Nats a row that a racer may leave to gain while it waits for the others."""
+
+TWINS = 1e-4
+"""Restarts whose weights and means (in standard deviations) differ by less are one, where their likelihoods agree."""
+
+TWIN_NATS = 0.05
+"""How far the log likelihoods of twins may be apart, in nats."""
+
+
+MUCH = 2**22
+"""Rows × components × quadratic features from which float32 saves more than it costs to begin with it."""
+
+AGREE, AGREE_NATS = 0.05, 0.5
+"""The same for restarts that have not settled yet, but are on their way to the same optimum."""
+
+
+class Round(NamedTuple):
+    """One heat of a race.
+
+    Attributes:
+        rows: how many to look at.
+        passes: for how many passes.
+        keep: how many go on.
+    """
+
+    rows: int
+    passes: int
+    keep: int
+
+
+class Effort(NamedTuple):
+    """How hard to look.
+
+    Attributes:
+        sample: how many rows starts are made from.
+        opening: how many starts of each kind open the race.
+        first: what they run.
+        agree: as many of them on their way to the best one's optimum end the race; 0 never does.
+        racers: how many starts of each kind join the race otherwise.
+        later: what all then run; who is left after the last runs to the end.
+        per_row: nats a row that the end may leave to gain.
+    """
+
+    sample: int
+    opening: dict[str, int]
+    first: Round
+    agree: int
+    racers: dict[str, int]
+    later: tuple[Round, ...]
+    per_row: float
+
+    @property
+    def settled(self) -> Still:
+        """When a racer may wait for the others."""
+        return Still(max(self.per_row, SETTLED))
+
+
+EFFORTS: dict[str, Effort] = {
+    "quick": Effort(
+        sample=1000,
+        opening={"kmeans": 6, "whitened": 4},
+        first=Round(2000, 8, 1),
+        agree=10,
+        racers={},
+        later=(),
+        per_row=1e-4,
+    ),
+    "standard": Effort(
+        sample=2000,
+        opening={"kmeans": 3, "whitened": 3},
+        first=Round(2500, 5, 6),
+        agree=6,
+        racers={
+            "kmeans": 13,
+            "standardised": 12,
+            "whitened": 15,
+            "k-means++": 8,
+            "whitened_rows": 8,
+            "hierarchical": 2,
+        },
+        later=(
+            Round(2500, 15, 32),
+            Round(5000, 20, 16),
+            Round(ALL, 20, 8),
+            Round(ALL, 40, 4),
+            Round(ALL, 80, 2),
+        ),
+        per_row=1e-7,
+    ),
+}
+"""What ``effort`` stands for."""
+
+
+class Runners(NamedTuple):
+    """Restarts in a race.
+
+    Attributes:
+        ids: their places among the starts.
+        model: where they are.
+    """
+
+    ids: list[int]
+    model: Mixture
+
+    def pick(self, at: list[int]) -> "Runners":
+        """Some of them, in this order."""
+        return Runners([self.ids[i] for i in at], select(self.model, at))
+
+    def joined(self, others: "Runners") -> "Runners":
+        """All of both."""
+        return Runners(self.ids + others.ids, Record.cat([self.model, others.model]))
+
+
+class Race:
+    """Many starts on growing samples: the better part goes on, unsound leaders and twins do not.
+
+    Short runs from many starts (Biernacki, Celeux & Govaert 2003) in one batch, in rounds of successive halving. A few
+    starts of different kinds open it: where nearly all of them begin or end at the same place, no others are tried.
+
+    Args:
+        ground: what to stand on.
+        effort: how many starts and which rounds.
+        first: index of the first start, which keys its random stream.
+
+    Attributes:
+        told: one dict for every start.
+    """
+
+    def __init__(self, ground: Ground, effort: Effort, first: int = 0) -> None:
+        self.ground, self.effort, self.first = ground, effort, first
+        self.told: list[dict[str, Any]] = []
+
+    def run(self) -> Found:
+        """From the starts to the end; Ctrl-C ends it with the best of what is running."""
+        effort, facts = self.effort, self.ground.facts
+        runners = self.line_up(effort.opening)
+        if not self.ground.plan.passes:
+            return self.finish(runners, 0)
+        if effort.agree and len(runners.ids) == int(twins(runners.model, facts, AGREE)[0].sum()):
+            return self.home_stretch(runners.pick([0]))
+        rounds = [effort.first, *effort.later]
+        while rounds and len(runners.ids) > 1:
+            now = rounds.pop(0)
+            field = self.field(now.rows, runners.model)
+            outcome = self.heat(runners, field, min(now.passes, self.ground.plan.passes))
+            if outcome.interrupted:
+                best = leaders(outcome, facts, field, 1)
+                return interrupted(self.finish(runners._replace(model=outcome.turn.next()).pick(best), 0))
+            if now is effort.first and agreed(outcome, effort.agree, facts, field):
+                now, rounds = now._replace(keep=1), []
+            runners = runners._replace(model=outcome.turn.next()).pick(leaders(outcome, facts, field, now.keep))
+            if now is effort.first and effort.racers:
+                runners = runners.joined(self.line_up(effort.racers))
+                runners = runners.pick(untwinned(twins(runners.model, facts), range(len(runners.ids))))
+        return self.home_stretch(runners)
+
+    def line_up(self, kinds: dict[str, int]) -> Runners:
+        """Starts of these kinds, told of from now on."""
+        plan, sample, begun = self.ground.plan, self.ground.part(self.effort.sample), len(self.told)
+        lined: list[Mixture] = []
+        waiting: list[Tensor] = []
+        for kind, count in kinds.items():
+            draw = Draw(sample, plan.components, plan.seed, count, self.first + len(self.told), ROUNDS)
+            waiting.append(RACERS[kind](draw))
+            self.told += [entry(kind) for _ in range(count)]
+            # A few turns of the ring for many starts, as far as memory allows.
+            if kind == list(kinds)[-1] or sum(r.numel() for r in waiting) > ENTRIES:
+                lined.append(mixture_from(torch.cat(waiting), sample, self.ground.unit, self.ground.rule))
+                waiting = []
+        return Runners(list(range(begun, len(self.told))), Record.cat(lined))
+
+    def field(self, rows: int, model: Mixture) -> Field:
+        """Rows to run on: in float32 where that is enough."""
+        return self.ground.field(rows, self.ground.coarsely(model))
+
+    def heat(self, runners: Runners, field: Field, passes: int) -> Outcome:
+        """Run for some passes, or until there is little to gain."""
+        outcome = run(runners.model, field.rows, self.ground, self.effort.settled, passes)
+        note(self.told, runners.ids, outcome, field)
+        return outcome
+
+    def home_stretch(self, runners: Runners) -> Found:
+        """Run on all rows to the end: where there is much to count, most of the way in float32."""
+        ground = self.ground
+        _, components, features = runners.model.shape
+        much = ground.facts.rows * components * ground.unit.quadratic.size(features) >= MUCH
+        if much and ground.coarsely(runners.model):
+            outcome = self.heat(runners, ground.field(ALL, coarse=True), ground.plan.passes)
+            runners = runners._replace(model=outcome.turn.next())
+            if outcome.interrupted:
+                return interrupted(self.finish(runners, 0))
+        return self.finish(runners, ground.plan.passes)
+
+    def finish(self, runners: Runners, passes: int) -> Found:
+        """Run on all rows until the stopping test is met."""
+        return finish(runners.model, self.told, runners.ids, self.ground, passes)
+
+
+def interrupted(found: Found) -> Found:
+    """The same, told that Ctrl-C ended it."""
+    return found._replace(outcome=found.outcome._replace(interrupted=True))
+
+
+R = TypeVar("R", bound=Record)
+
+
+def select(record: R, at: list[int]) -> R:
+    """Some of the restarts, in this order."""
+    return record.take(torch.tensor(at, device=record.leaves()[0].device))
+
+
+# ---- who goes on
+
+
+def leaders(outcome: Outcome, facts: Survey, field: Field, keep: int) -> list[int]:
+    """The best restarts, best first: sound ones before others, and one of each set of twins.
+
+    On a part of the rows counts are smaller: those that are sound as counted come first, then those that would be
+    with all rows.
+    """
+    share = field.weight / facts.weight
+    model, n = outcome.turn.model, outcome.turn.moments.n
+    bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
+    level = soundness(model, n, facts).sound.double()
+    if share < 1:
+        level += soundness(model, n / share, facts).sound
+    order = bound.argsort(descending=True, stable=True)
+    order = order[level[order].argsort(descending=True, stable=True)]
+    if keep == 1:
+        return order[:1].tolist()
+    near = (bound[:, None] - bound).abs() <= TWIN_NATS * share
+    return untwinned(twins(model, facts) & near, order.tolist())[:keep]
+
+
+def agreed(outcome: Outcome, agree: int, facts: Survey, field: Field) -> bool:
+    """At least so many restarts are on their way to the best one's optimum; 0 is never."""
+    if not agree:
+        return False
+    best = leaders(outcome, facts, field, 1)[0]
+    bound = outcome.turn.bound.cpu()
+    near = (bound - bound[best]).abs() <= AGREE_NATS
+    return int((twins(outcome.turn.model, facts, AGREE)[best] & near).sum()) >= agree
+
+
+def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "R R"]:
+    """Pairs of restarts with the same weights and means, whatever the order of their components."""
+    sd = facts.covariance.diagonal().clamp_min(1e-300).sqrt()
+    mean = (model.mean.cpu() / sd).sort(1).values
+    about = torch.cat([model.log_weight.cpu().exp().sort(1).values, mean.flatten(1)], 1).nan_to_num(nan=torch.inf)
+    gap = torch.cdist(about, about, p=torch.inf)
+    return gap <= apart
+
+
+def untwinned(same: Bool[Tensor, "R R"], order: Iterable[int]) -> list[int]:
+    """The restarts of an order, leaving out those that have a twin before them."""
+    kept: list[int] = []
+    like = same.tolist()
+    for i in order:
+        if not any(like[i][j] for j in kept):
+            kept.append(i)
+    return kept

@@ -1,0 +1,98 @@
+"""Running: restarts turned until they are still, in batches that memory allows, and what is told of each start."""
+
+import math
+from collections.abc import Callable, Generator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixtura.em import Outcome, Rule, Stop, Turn, converging, turn
+from mixtura.mixture import Mixture
+from mixtura.plan import Field, Found, Ground
+from mixtura.record import Record
+from mixtura.rows import Rows
+
+BATCH = 16 * 2**20
+"""Bytes of parameters that run in one batch."""
+
+
+def finish(model: Mixture, told: list[dict[str, Any]], ids: list[int], ground: Ground, passes: int) -> Found:
+    """Run on all rows until the stopping test is met."""
+    outcome = run(model, ground.rows, ground, ground.plan.stop, passes)
+    note(told, ids, outcome, Field(ground.rows, ground.facts.rows, ground.facts.weight))
+    return Found(outcome, told, ids)
+
+
+def entry(kind: str) -> dict[str, Any]:
+    """A start of which nothing is known yet."""
+    return {"kind": kind, "status": "dropped", "loglik": math.nan, "n_iter": 0, "lower_bounds": [], "stages": []}
+
+
+def note(told: list[dict[str, Any]], ids: list[int], outcome: Outcome, field: Field) -> None:
+    """Add what some starts did on a field to what is told of them."""
+    each = zip((told[i] for i in ids), outcome.passes.tolist(), (outcome.bounds.T / field.weight).tolist(), strict=True)
+    for start, passes, bounds in each:
+        start["n_iter"] += passes
+        start["lower_bounds"] += bounds[:passes]
+        start["stages"].append((field.size, passes))
+
+
+# ---- running
+
+
+def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> Outcome:
+    """Converge all restarts, as many at a time as memory allows, telling the watcher of every pass."""
+    if not passes:
+        return untouched(model, rows, ground.rule)
+    restarts = model.shape[0]
+    size = sum(t.numel() * t.itemsize for t in model.leaves()) // restarts
+    batch = max(1, BATCH // size)
+    outcomes: list[Outcome] = []
+    for at in range(0, restarts, batch):
+        steps = converging(model.take(slice(at, at + batch)), rows, ground.rule, stop, passes)
+        outcomes.append(watched(steps, ground.plan.watch))
+        if outcomes[-1].interrupted and at + batch < restarts:
+            outcomes.append(untouched(model.take(slice(at + batch, restarts)), rows, ground.rule))
+            break
+    return joined(outcomes)
+
+
+def watched(
+    steps: Generator[tuple[Tensor, Turn], None, Outcome], watch: Callable[[Tensor, Turn], Any] | None
+) -> Outcome:
+    """Take all steps; Ctrl-C in the watcher is Ctrl-C in the step."""
+    try:
+        try:
+            while True:
+                live, now = next(steps)
+                if watch is not None:
+                    watch(live, now)
+        except KeyboardInterrupt:
+            steps.throw(KeyboardInterrupt)
+            raise
+    except StopIteration as end:
+        return end.value
+
+
+def untouched(model: Mixture, rows: Rows, rule: Rule) -> Outcome:
+    """The starts themselves, measured but not moved."""
+    now = turn(model, rows, rule)
+    restarts = len(now.bound)
+    nothing = torch.zeros(restarts, dtype=torch.long)
+    return Outcome(now, nothing, nothing.bool(), torch.empty(0, restarts, dtype=torch.float64))
+
+
+def joined(outcomes: list[Outcome]) -> Outcome:
+    """Outcomes of different restarts as one."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    longest = max(len(o.bounds) for o in outcomes)
+    padded = [torch.nn.functional.pad(o.bounds, (0, 0, 0, longest - len(o.bounds)), value=torch.nan) for o in outcomes]
+    return Outcome(
+        Record.cat([o.turn for o in outcomes]),
+        torch.cat([o.passes for o in outcomes]),
+        torch.cat([o.still for o in outcomes]),
+        torch.cat(padded, 1),
+        any(o.interrupted for o in outcomes),
+    )
