@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint format bench clean
+.PHONY: help demo test check lint format bench optimum clean
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/'
 
@@ -33,6 +33,9 @@ format: $(READY) ## put the code into its layout
 
 bench: $(READY) ## speed and memory beside scikit-learn
 	$(BIN)/python benchmarks/run.py
+
+optimum: $(READY) ## likelihoods and times of whole fits beside scikit-learn: 20 minutes
+	$(BIN)/python benchmarks/optimum.py
 
 clean:          ## remove the environment and everything built
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -7,10 +7,6 @@ Results are printed and written to benchmarks/results/.
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import subprocess
 import sys
 import threading
@@ -19,15 +15,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import sklearn
 import torch
+from common import environment, write
 from sklearn.mixture import GaussianMixture as Theirs
 from threadpoolctl import threadpool_limits
 
-import mixtura
 from mixtura import GaussianMixture
-
-RESULTS = Path(__file__).parent / "results"
 
 # rows, features, components, the ratio to reach
 WORKLOADS = [
@@ -126,7 +119,7 @@ def peak(dtype: str) -> float:
     thread.start()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        GaussianMixture(50, n_init=1, init_params="kmeans", max_iter=4, random_state=0).fit(x)
+        GaussianMixture(50, max_iter=4, random_state=0).fit(x)
     going[0] = False
     thread.join()
     return (highest[0] - before) / 2**20
@@ -197,18 +190,7 @@ def main() -> None:
         print(peak(asked.dtype))
         return
     torch.set_num_threads(asked.threads)
-    found: dict[str, object] = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.backends.cpu.get_cpu_capability()}",
-        "threads": asked.threads,
-        "versions": {
-            "mixtura": mixtura.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scikit-learn": sklearn.__version__,
-            "python": platform.python_version(),
-        },
-    }
+    found: dict[str, object] = environment(asked.threads)
     with threadpool_limits(asked.threads):
         for name, run in (
             ("passes", lambda: passes(asked.pairs)),
@@ -219,10 +201,8 @@ def main() -> None:
                 found[name] = run()
     if asked.readme and "passes" in found:
         into_readme(found["passes"])  # type: ignore[arg-type]
-    RESULTS.mkdir(exist_ok=True)
     for name in asked.what:
-        kept = {key: value for key, value in found.items() if key not in {"passes", "memory", "import"} - {name}}
-        (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+        write(name, {key: value for key, value in found.items() if key not in {"passes", "memory", "import"} - {name}})
 
 
 if __name__ == "__main__":

@@ -1,20 +1,48 @@
 """One suite, any device and precision: ``pytest --device cuda --dtype float32``."""
 
-import importlib.util
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 # Tests run side by side, one thread each: idle threads that spin would slow each other down many times over.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+import jaxtyping
 import pytest
 import torch
 
 # Shapes in the annotations of mixtura are checked on every call while testing.
-if importlib.util.find_spec("beartype") is not None:
-    from jaxtyping import install_import_hook
+jaxtyping.install_import_hook("mixtura", "beartype.beartype")
 
-    install_import_hook("mixtura", "beartype.beartype")
+UNCHECKED = (
+    "comparison/test_mclust",
+    "comparison/test_sklearn_blackbox",
+    "comparison/test_sklearn_live",
+    "test_cli",
+    "test_convert",
+    "test_estimator",
+    "test_examples",
+    "test_inputs",
+    "test_plot",
+    "test_properties",
+    "test_relabel",
+    "test_sample",
+    "test_select",
+    "test_sklearn_contract",
+    "test_store",
+    "test_summary",
+)
+"""Suites that make hundreds of whole fits, four times slower when checked; the others call every function."""
+
+
+@pytest.fixture(autouse=True)
+def _shapes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check shapes, but in the suites above."""
+    here = request.path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+    jaxtyping.config.update("jaxtyping_disable", here in UNCHECKED)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

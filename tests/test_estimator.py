@@ -648,6 +648,12 @@ def test_fresh_entropy_is_kept() -> None:
     np.testing.assert_array_equal(again.means_, a.means_)
 
 
+@pytest.mark.parametrize("name", ["whitened", "hierarchical"])
+def test_sklearn_has_no_such_start(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a start of scikit-learn"):
+        GaussianMixture.sklearn_defaults(2, init_params=name).fit(load("faithful"))
+
+
 def test_sklearn_defaults_are_theirs() -> None:
     import sklearn.mixture
 

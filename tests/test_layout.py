@@ -233,6 +233,13 @@ def test_functions_fit_on_a_screen(path):
             assert fits != ((where, node.name) in LONG_FUNCTIONS), f"{node.name} has {len(body)} lines"
 
 
+def test_suites_without_checks_of_shapes_exist():
+    import conftest
+
+    for name in conftest.UNCHECKED:
+        assert (Path(__file__).parent / f"{name}.py").exists(), name
+
+
 def test_exceptions_name_what_exists():
     for where in [*LONG_FILES, *(w for w, _ in LONG_FUNCTIONS), *DEFAULTS]:
         assert (SOURCE / where).exists(), f"{where} is gone: take its exception out"

@@ -47,17 +47,19 @@ class GaussianMixture(PublishedMixture):
     Args:
         n_components: number of components K.
         covariance_type: ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"`` or ``"tied_spherical"``.
-        tol: ``"auto"`` stops when Aitken's extrapolation leaves less than 1e-7 nats a row to gain; a number stops
-            when the mean log likelihood changes by less than it, as in scikit-learn.
+        tol: ``"auto"`` stops when Aitken's extrapolation leaves less than 1e-7 nats a row to gain (1e-4 after the
+            race of ``effort="quick"``); a number stops when the mean log likelihood changes by less than it, as in
+            scikit-learn.
         reg_covar: ``"auto"`` raises variances that collapse below 1e-12 of a column's squared interquartile range and
             changes nothing else; a number is added to every variance, as in scikit-learn.
         max_iter: most iterations of a restart; ``"auto"`` is 2,000.
         n_init: how often to look for the optimum, the best is kept; ``"auto"`` is once.
         init_params: ``"auto"`` races many starts of different kinds on growing samples, as ``effort`` says. A name is
             one plain start, run to the end: ``"kmeans"``, ``"whitened"`` (k-means on uncorrelated rows),
-            ``"k-means++"`` and ``"random_from_data"`` (rows to the nearest of seeds so chosen), ``"random"`` (random
-            responsibilities: nearly equal components, as in scikit-learn).
-        effort: how hard the race looks: ``"standard"`` or ``"quick"``, for exploring.
+            ``"hierarchical"`` (model-based agglomeration), ``"k-means++"`` and ``"random_from_data"`` (rows to the
+            nearest of seeds so chosen), ``"random"`` (random responsibilities: nearly equal components, as in
+            scikit-learn).
+        effort: how hard the race looks: ``"standard"``, up to 64 starts, or ``"quick"``, a few, for exploring.
         weights_init: (K,) starting weights. Giving any of these three makes one start, the rest of it from k-means
             (begun at ``means_init`` where given); ``n_init`` and ``init_params`` then have no effect.
         means_init: (K, D) starting means.

@@ -166,9 +166,9 @@ def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int
     bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
     if tests is not None and bool(tests.sound.any()):
         bound = torch.where(tests.sound, bound, -torch.inf)
-    best = bound.max()
-    weight = outcome.turn.moments.n.sum(1).cpu().nan_to_num(nan=0.0).max()
-    return int((bound >= best - rounding_noise(best.numpy(), weight.numpy(), dtype)).nonzero()[0])
+    best = bound.max()[None].numpy()
+    weight = outcome.turn.moments.n.sum(1).cpu().nan_to_num(nan=0.0).max()[None].numpy()
+    return int((bound.numpy() >= best - rounding_noise(best, weight, dtype)).nonzero()[0][0])
 
 
 def by_weight(mixture: Mixture) -> Tensor:

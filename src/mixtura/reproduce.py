@@ -73,8 +73,13 @@ def _responsibilities(x: np.ndarray, weight: Any, components: int, init_params: 
         r[np.arange(rows), found.labels_] = 1
     elif init_params == "random_from_data":
         r[random_state.choice(rows, size=components, replace=False), np.arange(components)] = 1
-    else:
+    elif init_params == "k-means++":
         r[
             kmeans_plusplus(x, components, sample_weight=weights, random_state=random_state)[1], np.arange(components)
         ] = 1
+    else:
+        raise ValueError(
+            f"init_params={init_params!r} is not a start of scikit-learn, whose numbers reproduce='sklearn' asks for: "
+            "use 'kmeans', 'k-means++', 'random_from_data' or 'random', or leave reproduce=None"
+        )
     return r

@@ -34,6 +34,9 @@ ROUNDS = 12
 GROUPS, FEW_GROUPS, GROUPING = 256, 64, 10
 """Groups of rows that the hierarchical start joins, by name and in a race, and the rounds of k-means that make them."""
 
+COMPACT = 0.3
+"""Variance that small groups are pulled to, as a share of what K clusters without gaps would have."""
+
 ENTRIES = 2**21
 """Numbers that the working arrays of a start may hold."""
 
@@ -122,8 +125,8 @@ def hierarchical(draw: Draw, groups: int = GROUPS) -> Float64[Tensor, "R K S"]:
     VECH.write(x.mT.contiguous(), second)
     whole = VECH.unpack((member.flatten(0, 1) @ second.mT).view(restarts, size, -1), features)
     spread = whole - n[..., None, None] * mean[..., :, None] * mean[..., None, :]
-    # K clusters that fill the space of the rows have this variance.
-    prior = components ** (-2 / features)
+    # K clusters that fill the space of the rows have this variance, those that stand apart have less.
+    prior = COMPACT * components ** (-2 / features)
     return one_hot(agglomerate(Groups(n, mean, spread), components, prior).gather(1, near), components)
 
 

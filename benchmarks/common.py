@@ -1,0 +1,38 @@
+"""What every benchmark says of itself, and where its results go."""
+
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+
+import mixtura
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Date, machine, threads and versions."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.backends.cpu.get_cpu_capability()}",
+        "threads": threads,
+        "versions": {
+            "mixtura": mixtura.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def write(name: str, found: dict[str, Any]) -> None:
+    """Keep a result as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
