@@ -172,7 +172,8 @@ def into_readme() -> None:
     rows = [
         (
             f"{len(on_known['cells'])} cells of five small sets × {on_known['seeds']} seeds, best known likelihood",
-            f"{on_known['share']:.0%} (scikit-learn's default {others['sklearn_default']}, mclust's {others['mclust_default']})",
+            f"{on_known['share']:.0%} (default of scikit-learn {others['sklearn_default']}, "
+            f"of mclust {others['mclust_default']})",
             "",
         )
     ]

@@ -192,8 +192,14 @@ class Race:
         return Runners(list(range(begun, len(self.told))), Record.cat(lined))
 
     def field(self, rows: int, model: Mixture) -> Field:
-        """Rows to run on: in float32 where that is enough."""
-        return self.ground.field(rows, self.ground.coarsely(model))
+        """Rows to run on: in float32 where there is much to count and that is enough."""
+        return self.ground.field(rows, self.much(rows, model) and self.ground.coarsely(model))
+
+    def much(self, rows: int, model: Mixture) -> bool:
+        """Float32 saves more than it costs to begin with it."""
+        restarts, components, features = model.shape
+        size = min(rows, self.ground.facts.rows) * restarts * components
+        return size * self.ground.unit.quadratic.size(features) >= MUCH
 
     def heat(self, runners: Runners, field: Field, passes: int) -> Outcome:
         """Run for some passes, or until there is little to gain."""
@@ -204,9 +210,7 @@ class Race:
     def home_stretch(self, runners: Runners) -> Found:
         """Run on all rows to the end: where there is much to count, most of the way in float32."""
         ground = self.ground
-        _, components, features = runners.model.shape
-        much = ground.facts.rows * components * ground.unit.quadratic.size(features) >= MUCH
-        if much and ground.coarsely(runners.model):
+        if self.much(ALL, runners.model) and ground.coarsely(runners.model):
             outcome = self.heat(runners, ground.field(ALL, coarse=True), ground.plan.passes)
             runners = runners._replace(model=outcome.turn.next())
             if outcome.interrupted:

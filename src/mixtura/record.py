@@ -37,7 +37,12 @@ class Record:
                 return tuple(walk(*parts) for parts in zip(value, *rest, strict=True))
             return value
 
-        return replace(self, **{a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names(cast(Hashable, type(self)))})
+        return replace(
+            self,
+            **{
+                a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names(cast("Hashable", type(self)))
+            },
+        )
 
     def leaves(self) -> list[Tensor]:
         """The tensor leaves in the order of the fields."""
