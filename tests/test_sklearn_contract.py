@@ -57,7 +57,7 @@ class InSingle(GaussianMixture):
 
 @parametrize_with_checks(
     [GaussianMixture(1, covariance_type=name) for name in STRUCTURES]
-    + [GaussianMixture(3, random_state=0), GaussianMixture.sklearn_defaults(), InSingle()]
+    + [GaussianMixture(3, effort="quick", random_state=0), GaussianMixture.sklearn_defaults(), InSingle()]
 )
 def test_checks(estimator: Any, check: Any) -> None:
     # Three components include the equivalence of weights and repeated rows: same optimum, whatever the rows' order.
@@ -66,7 +66,7 @@ def test_checks(estimator: Any, check: Any) -> None:
 
 @pytest.mark.slow
 @parametrize_with_checks(
-    [GaussianMixture(3, covariance_type=name, random_state=0) for name in STRUCTURES if name != "full"]
+    [GaussianMixture(3, covariance_type=name, effort="quick", random_state=0) for name in STRUCTURES if name != "full"]
 )
 def test_checks_of_three_components(estimator: Any, check: Any) -> None:
     check(estimator)
@@ -89,7 +89,7 @@ NOT_EQUIVALENT = "check_sample_weight_equivalence_on_dense_data"
     ("estimator", "check"),
     [
         pytest.param(e, c, id=f"{type(model).__name__}-{name_of(c)}")
-        for model in (GaussianMixture.sklearn_defaults(3, random_state=0), InSingle(3, random_state=0))
+        for model in (GaussianMixture.sklearn_defaults(3, random_state=0), InSingle(3, effort="quick", random_state=0))
         for e, c in estimator_checks_generator(model)
         if name_of(c) != NOT_EQUIVALENT
     ],
