@@ -28,12 +28,11 @@ TWINS = 1e-4
 TWIN_NATS = 0.05
 """How far the log likelihoods of twins may be apart, in nats."""
 
+AGREE, AGREE_NATS = 0.05, 0.5
+"""The same two for restarts that have not settled yet, but are on their way to the same optimum."""
 
 MUCH = 2**22
 """Rows × components × quadratic features from which float32 saves more than it costs to begin with it."""
-
-AGREE, AGREE_NATS = 0.05, 0.5
-"""The same for restarts that have not settled yet, but are on their way to the same optimum."""
 
 
 class Round(NamedTuple):
@@ -168,9 +167,11 @@ class Race:
             if outcome.interrupted:
                 best = leaders(outcome, facts, field, 1)
                 return interrupted(self.finish(runners._replace(model=outcome.turn.next()).pick(best), 0))
-            if now is effort.first and agreed(outcome, effort.agree, facts, field):
-                now, rounds = now._replace(keep=1), []
-            runners = runners._replace(model=outcome.turn.next()).pick(leaders(outcome, facts, field, now.keep))
+            ahead = leaders(outcome, facts, field, now.keep)
+            ended = now is effort.first and agreed(outcome, ahead[0], effort.agree, facts)
+            runners = runners._replace(model=outcome.turn.next()).pick(ahead[:1] if ended else ahead)
+            if ended:
+                break
             if now is effort.first and effort.racers:
                 runners = runners.joined(self.line_up(effort.racers))
                 runners = runners.pick(untwinned(twins(runners.model, facts), range(len(runners.ids))))
@@ -258,11 +259,10 @@ def leaders(outcome: Outcome, facts: Survey, field: Field, keep: int) -> list[in
     return untwinned(twins(model, facts) & near, order.tolist())[:keep]
 
 
-def agreed(outcome: Outcome, agree: int, facts: Survey, field: Field) -> bool:
+def agreed(outcome: Outcome, best: int, agree: int, facts: Survey) -> bool:
     """At least so many restarts are on their way to the best one's optimum; 0 is never."""
     if not agree:
         return False
-    best = leaders(outcome, facts, field, 1)[0]
     bound = outcome.turn.bound.cpu()
     near = (bound - bound[best]).abs() <= AGREE_NATS
     return int((twins(outcome.turn.model, facts, AGREE)[best] & near).sum()) >= agree
