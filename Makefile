@@ -34,7 +34,7 @@ format: $(READY) ## put the code into its layout
 bench: $(READY) ## speed and memory beside scikit-learn
 	$(BIN)/python benchmarks/run.py
 
-optimum: $(READY) ## likelihoods and times of whole fits beside scikit-learn: 20 minutes
+optimum: $(READY) ## likelihoods and times of whole fits beside scikit-learn: up to an hour
 	$(BIN)/python benchmarks/optimum.py
 
 clean:          ## remove the environment and everything built

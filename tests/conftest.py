@@ -33,7 +33,7 @@ UNCHECKED = (
     "test_store",
     "test_summary",
 )
-"""Suites that make hundreds of whole fits, four times slower when checked; the others call every function."""
+"""Suites that make hundreds of whole fits, which checks slow down severalfold; the others call every function."""
 
 
 @pytest.fixture(autouse=True)

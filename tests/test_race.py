@@ -164,6 +164,15 @@ def test_twins_are_the_same_whatever_the_order_of_components():
     assert bool(twins(moved.turn.model, facts, AGREE)[0, 1])
 
 
+def test_other_pairs_of_the_same_coordinates_are_no_twins():
+    """Column by column their means are the same numbers."""
+    means = np.array([[[0, 0], [5, 5.0]], [[0, 5], [5, 0.0]]])
+    outcome, facts, _ = ended(np.array([[0, 0], [0, 5], [5, 0], [5, 5.0]] * 25), means)
+    model = outcome.turn.model
+    start = Mixture(torch.zeros(2, 2).double() - np.log(2), tensor(means), model.covariance, model.family)
+    assert not bool(twins(start, facts, AGREE)[0, 1])
+
+
 def test_sound_restarts_lead():
     x = three_clusters()
     outcome, facts, field = ended(x, np.array([[[0, 0], [5, 5.0]], [[1, 1], [4, 0.0]]]))

@@ -260,6 +260,18 @@ def test_flat_sees_narrow_directions_not_small_units(name):
     np.testing.assert_allclose(found.covariance.dense()[0].expand(2, -1, -1).numpy(), want, rtol=1e-9)
 
 
+@EVERY
+def test_clusters_far_apart_keep_their_digits(name):
+    """Where Σ w xxᵀ about the origin would have lost them."""
+    rng = np.random.default_rng(13)
+    labels = np.arange(300) // 150
+    X = rng.normal(size=(300, 2)) + 1e9 * (labels[:, None] - 0.5)
+    want = oracle.m_step(name, X, onehot(labels, 2), np.ones(300)).covariances
+    found = mixture_from(tensor(onehot(labels, 2).T)[None], sample_of(X), STRUCTURES[name].unit(1, 2, 2), RULE)
+    # Rows at 5e8 are themselves rounded to 6e-8.
+    np.testing.assert_allclose(found.covariance.dense()[0].expand(2, -1, -1).numpy(), want, rtol=1e-5, atol=1e-6)
+
+
 def test_whitened_rows_are_uncorrelated_whatever_the_units():
     rng = np.random.default_rng(10)
     Z = rng.normal(size=(50, 3))

@@ -60,7 +60,7 @@ def share(
     torch.amax(log_joint, 1, keepdim=True, out=top)
     log_joint.sub_(top)
     if log_joint.dtype == torch.float32:
-        # Shares below 1e-34 would be subnormal numbers, on which processors are tens of times slower.
+        # Shares below 1e-34 would be subnormal numbers, on which processors are many times slower.
         log_joint.clamp_min_(LEAST_LOG)
     log_joint.exp_()
     torch.sum(log_joint, 1, keepdim=True, out=total)

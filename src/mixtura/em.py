@@ -131,7 +131,7 @@ class Stop(Protocol):
     def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Which restarts may stop, from the last bounds (newest last), the sum of weights and the rounding noise.
 
-        All are (R,) arrays of NumPy, whose calls on a few numbers cost a third of torch's.
+        All are (R,) arrays of NumPy, whose calls on a few numbers are cheaper than torch's.
         """
 
 

@@ -271,10 +271,12 @@ def agreed(outcome: Outcome, best: int, agree: int, facts: Survey) -> bool:
 def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "R R"]:
     """Pairs of restarts with the same weights and means, whatever the order of their components."""
     sd = facts.covariance.diagonal().clamp_min(1e-300).sqrt()
-    mean = (model.mean.cpu() / sd).sort(1).values
-    about = torch.cat([model.log_weight.cpu().exp().sort(1).values, mean.flatten(1)], 1).nan_to_num(nan=torch.inf)
-    gap = torch.cdist(about, about, p=torch.inf)
-    return gap <= apart
+    mean, weight = model.mean.cpu() / sd, model.log_weight.cpu().exp()
+    # The order along one line that favours no column: sorted column by column, other clusters could look alike.
+    order = (mean @ torch.arange(2, len(sd) + 2, dtype=mean.dtype).sqrt()).argsort(1)
+    mean, weight = mean.gather(1, order[..., None].expand_as(mean)), weight.gather(1, order)
+    about = torch.cat([weight, mean.flatten(1)], 1).nan_to_num(nan=torch.inf)
+    return torch.cdist(about, about, p=torch.inf) <= apart
 
 
 def untwinned(same: Bool[Tensor, "R R"], order: Iterable[int]) -> list[int]:

@@ -124,7 +124,7 @@ class Rows:
         self._resident = self._whole() if n * d * self.dtype.itemsize <= resident else None
 
     def coarse(self) -> "Rows":
-        """The same rows in float32, twice to five times as fast: to find the way to an optimum, not to measure it."""
+        """The same rows in float32, which are counted faster: to find the way to an optimum, not to measure it."""
         if self._coarse is None:
             self._coarse = Rows(
                 self.source,
