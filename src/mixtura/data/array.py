@@ -1,12 +1,14 @@
 """Array: rows in memory or in a memory map, NumPy or torch."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixtura.data.base import Block
+from mixtura.data.base import ALL, About, Block, span
+from mixtura.data.stream import as_tensor
 
 
 class Array:
@@ -15,26 +17,27 @@ class Array:
     Args:
         x: (N, D), NumPy (also a memory map) or torch.
         weight: (N,) row weights, or None for 1.
+        ids: (N,) identifiers of the rows, NumPy or pyarrow.
+        about: names of the features.
     """
 
-    def __init__(self, x: "np.ndarray | Tensor", weight: "np.ndarray | Tensor | None" = None) -> None:
-        self.x = x
+    def __init__(
+        self,
+        x: "np.ndarray | Tensor",
+        weight: "np.ndarray | Tensor | None" = None,
+        ids: Any = None,
+        about: About = About(),  # noqa: B008
+    ) -> None:
+        self.x, self.ids, self.about = x, ids, about
         self.weight = None if weight is None else as_tensor(weight).to(torch.float64)
 
     @property
     def shape(self) -> tuple[int, int]:
         return int(self.x.shape[0]), int(self.x.shape[1])
 
-    def blocks(self, rows: int) -> Iterator[Block]:
-        for start in range(0, self.shape[0], rows):
-            part = slice(start, start + rows)
-            yield Block(as_tensor(self.x[part]), None if self.weight is None else self.weight[part], start)
-
-
-def as_tensor(x: "np.ndarray | Tensor") -> Tensor:
-    """A tensor on the same memory where torch can share it; a copy of read-only or reversed arrays."""
-    if isinstance(x, Tensor):
-        return x
-    if not x.flags.writeable or any(stride < 0 for stride in x.strides):
-        x = np.array(x)
-    return torch.from_numpy(x)
+    def blocks(self, rows: int, part: tuple[int, int] = ALL, *, ids: bool = False) -> Iterator[Block]:
+        first, last = span(self.shape[0], part)
+        for start in range(first, last, rows):
+            here = slice(start, min(start + rows, last))
+            named = self.ids[here] if ids and self.ids is not None else None
+            yield Block(as_tensor(self.x[here]), None if self.weight is None else self.weight[here], start, named)
