@@ -5,8 +5,8 @@ import oracle
 import torch
 
 from mixtura.covariance import STRUCTURES
-from mixtura.e_step import measure
 from mixtura.family import Gaussian
+from mixtura.measure import measure
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 

@@ -1,4 +1,4 @@
-"""The counts: what one chunk of rows adds to the moments, in two ways that agree."""
+"""The counts: what one chunk of rows without gaps adds to the moments, in two ways that agree."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -243,37 +243,6 @@ def roundoff(dtype: torch.dtype) -> float:
 def fast(mixture: Mixture, dtype: torch.dtype) -> Bool[Tensor, "R"]:
     """The restarts that the feature map serves well."""
     return risk(mixture, dtype) < TOLERANCE
-
-
-@dataclass(frozen=True, eq=False)
-class Parts(Record):
-    """What several counts add, each for its own restarts."""
-
-    parts: tuple[Record, ...]
-
-
-def measure(mixture: Mixture, rows: Rows, by_features: Bool[Tensor, "R"]) -> Moments:
-    """One pass over the rows: the moments of every restart.
-
-    Restarts flagged in ``by_features`` go through the feature map, the others through the definition. Both report in
-    the same frame, so they add up and mix.
-    """
-    if bool(by_features.all()):
-        return _count_all(Features(mixture, rows.scratch, rows.dtype, rows.device), rows)
-    if not bool(by_features.any()):
-        return _count_all(Whitened(mixture, rows.scratch, rows.dtype, rows.device), rows)
-    which = [at.nonzero()[:, 0] for at in (by_features, ~by_features)]
-    counts = [
-        kind(mixture.take(at), rows.scratch, rows.dtype, rows.device)
-        for kind, at in zip((Features, Whitened), which, strict=True)
-    ]
-    total = rows.sum(lambda chunk: Parts(tuple(count(chunk) for count in counts)), sum(c.bytes_per_row for c in counts))
-    moments = [count.moments(part, rows) for count, part in zip(counts, total.parts, strict=True)]
-    return Record.cat(moments).take(torch.cat(which).argsort())
-
-
-def _count_all(count: Count, rows: Rows) -> Moments:
-    return count.moments(rows.sum(count, count.bytes_per_row), rows)
 
 
 def scorer(mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> Count:

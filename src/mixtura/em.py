@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from mixtura.covariance.base import Floor
-from mixtura.e_step import measure, risk
+from mixtura.e_step import risk
+from mixtura.measure import measure
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record

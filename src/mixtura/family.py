@@ -21,8 +21,11 @@ class Family(Record, ABC):
     """The log density is affine in the squared distance: row weights are 1, a shared quadratic term is a constant."""
 
     @abstractmethod
-    def log_density(self, d2: Float[Tensor, "R K N"], log_det: Float64[Tensor, "R #K"], size: int) -> Tensor:
-        """Log density (R, K, N) from squared distances, log determinants (R, K or 1) and the number of features."""
+    def log_density(self, d2: Float[Tensor, "R K N"], log_det: Float64[Tensor, "R #K"], size: int | Tensor) -> Tensor:
+        """Log density (R, K, N) from squared distances, log determinants (R, K or 1) and the number of features.
+
+        ``size`` is one number, or (K,) where components differ in how many features were observed.
+        """
 
     @abstractmethod
     def row_weight(self, d2: Float[Tensor, "R K N"], size: int) -> Tensor | None:
@@ -55,7 +58,7 @@ class Gaussian(Family):
 
     affine = True
 
-    def log_density(self, d2: Float[Tensor, "R K N"], log_det: Float64[Tensor, "R #K"], size: int) -> Tensor:
+    def log_density(self, d2: Float[Tensor, "R K N"], log_det: Float64[Tensor, "R #K"], size: int | Tensor) -> Tensor:
         constant = (-0.5 * (size * LOG_2PI + log_det)).to(d2)
         return constant[..., None] - 0.5 * d2
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mixtura.covariance.quadratic import Quadratic
 from mixtura.data.base import Block, Source
+from mixtura.gaps import Group, grouped
 from mixtura.record import Record
 
 BUDGET = 16 * 2**20
@@ -42,16 +43,26 @@ class Chunk(NamedTuple):
     """Some rows, ready for a count.
 
     Attributes:
-        x: (D, N), working dtype, on the row device, relative to ``Rows.origin``.
+        x: (D, N), working dtype, on the row device, relative to ``Rows.origin``; rows without gaps.
         weight: (N,), working dtype; None where every row counts once.
         start: index of the first row in the source.
         lasting: the same tensor comes back in every pass, so that what is derived from it may be kept.
+        groups: rows with gaps.
     """
 
     x: Float[Tensor, "D N"]
     weight: Float[Tensor, "N"] | None
     start: int
     lasting: bool = False
+    groups: tuple[Group, ...] = ()
+
+    def sorted(self) -> "Chunk":
+        """Rows with gaps put aside, sorted by what was observed of them."""
+        lacking = self.x.isnan().any(0)
+        if not bool(lacking.any()):
+            return self
+        kept, aside = ((self.x[:, at], None if self.weight is None else self.weight[at]) for at in (~lacking, lacking))
+        return Chunk(*kept, self.start, groups=grouped(*aside))
 
 
 class Scratch:
@@ -96,6 +107,7 @@ class Rows:
         budget: bytes that the working arrays of one chunk may take.
         resident: largest data set, in bytes, kept on the device between passes.
         tolerance: nats of a log density that the feature map may lose to rounding.
+        gaps: NaN stands for a missing entry; without it, rows are not looked at for any.
     """
 
     def __init__(
@@ -108,8 +120,9 @@ class Rows:
         budget: int = BUDGET,
         resident: int = RESIDENT,
         tolerance: float = TOLERANCE,
+        gaps: bool = False,
     ) -> None:
-        self.source = source
+        self.source, self.gaps = source, gaps
         self.tolerance = tolerance
         self._coarse: Rows | None = None
         self.device = torch.device(device)
@@ -133,6 +146,7 @@ class Rows:
                 origin=self.origin,
                 budget=self.budget,
                 tolerance=COARSE,
+                gaps=self.gaps,
             )
         return self._coarse
 
@@ -160,21 +174,26 @@ class Rows:
 
     def _whole(self) -> Chunk:
         parts = [self._place(block) for block in self.source.blocks(rows_within(self.budget, 8 * len(self.origin)))]
-        if len(parts) == 1:
-            return parts[0]
-        weights = [p.weight for p in parts if p.weight is not None]
-        return Chunk(torch.cat([p.x for p in parts], 1), torch.cat(weights) if weights else None, 0)
+        if len(parts) > 1:
+            weights = [p.weight for p in parts if p.weight is not None]
+            parts = [Chunk(torch.cat([p.x for p in parts], 1), torch.cat(weights) if weights else None, 0)]
+        return parts[0].sorted() if self.gaps else parts[0]
 
     def chunks(self, rows: int = MOST, *, reuse: bool = False) -> Iterator[Chunk]:
-        """All rows in order, at most ``rows`` at a time; with ``reuse`` a chunk lasts until the next one is taken."""
+        """All rows in order, at most ``rows`` at a time; with ``reuse`` a chunk lasts until the next one is taken.
+
+        Rows with gaps come with the chunk that holds them, or all with the first where they are kept between passes.
+        """
         if self._resident is None:
             for block in self.source.blocks(rows):
-                yield self._place(block, self._buffer(block.x) if reuse else None)
+                chunk = self._place(block, self._buffer(block.x) if reuse else None)
+                yield chunk.sorted() if self.gaps else chunk
         else:
-            x, weight = self._resident.x, self._resident.weight
-            for start in range(0, x.shape[1], rows):
+            x, weight, groups = self._resident.x, self._resident.weight, self._resident.groups
+            for start in range(0, max(1, x.shape[1]), rows):
                 part = slice(start, start + rows)
-                yield Chunk(x[:, part], None if weight is None else weight[part], start, lasting=True)
+                yield Chunk(x[:, part], None if weight is None else weight[part], start, lasting=True, groups=groups)
+                groups = ()
 
     def empty(self) -> Chunk:
         """No rows: counting it is the zero of any count."""
@@ -197,7 +216,7 @@ class Rows:
         return t if t.dtype == torch.float64 else t.to(self.home).to(torch.float64)
 
     def total(self, quadratic: Quadratic) -> Float64[Tensor, "P"]:
-        """Σ w · quadratic features over all rows, in float64; counted once and kept."""
+        """Σ w · quadratic features over all rows without gaps, in float64; counted once and kept."""
         if quadratic not in self._totals:
             size = quadratic.size(len(self.origin))
             total = torch.zeros(size, dtype=torch.float64, device=self.home)

@@ -21,9 +21,10 @@ from cases import (
 
 from mixtura.covariance import STRUCTURES, Floor, NotPositiveDefinite
 from mixtura.data import Array
-from mixtura.e_step import Features, Whitened, measure
+from mixtura.e_step import Features, Whitened
 from mixtura.em import Likelihood, Still, converge, em, turn
 from mixtura.family import Gaussian
+from mixtura.measure import measure
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 from mixtura.rows import Rows

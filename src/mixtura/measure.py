@@ -1,0 +1,52 @@
+"""Measure: one pass over the rows, each restart and each kind of row by the count that suits it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mixtura.e_step import Count, Features, Whitened
+from mixtura.missing import Marginal
+from mixtura.mixture import Mixture
+from mixtura.moments import Moments
+from mixtura.record import Record
+from mixtura.rows import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Parts(Record):
+    """What several counts add, each for its own restarts or its own rows."""
+
+    parts: tuple[Record, ...]
+
+
+def measure(mixture: Mixture, rows: Rows, by_features: Bool[Tensor, "R"]) -> Moments:
+    """One pass over the rows: the moments of every restart.
+
+    Restarts flagged in ``by_features`` go through the feature map, the others through the definition; rows with gaps
+    have a count of their own. All report in the same frame, so they add up and mix.
+    """
+    if bool(by_features.all()):
+        return _count_all([Features(mixture, rows.scratch, rows.dtype, rows.device)], mixture, rows)
+    if not bool(by_features.any()):
+        return _count_all([Whitened(mixture, rows.scratch, rows.dtype, rows.device)], mixture, rows)
+    which = [at.nonzero()[:, 0] for at in (by_features, ~by_features)]
+    counts = [
+        kind(mixture.take(at), rows.scratch, rows.dtype, rows.device)
+        for kind, at in zip((Features, Whitened), which, strict=True)
+    ]
+    return _count_all(counts, mixture, rows, torch.cat(which).argsort())
+
+
+def _count_all(counts: list[Count], mixture: Mixture, rows: Rows, order: Tensor | None = None) -> Moments:
+    """The moments of all restarts: of the counts joined, in the order given, and of the rows with gaps."""
+    gaps: list[Count] = [Marginal(mixture, rows.scratch, rows.dtype, rows.device)] if rows.gaps else []
+    every = [*counts, *gaps]
+    if len(every) == 1:
+        return counts[0].moments(rows.sum(counts[0], counts[0].bytes_per_row), rows)
+    total = rows.sum(lambda chunk: Parts(tuple(count(chunk) for count in every)), sum(c.bytes_per_row for c in every))
+    moments = [count.moments(part, rows) for count, part in zip(every, total.parts, strict=True)]
+    found = Record.cat(moments[: len(counts)])
+    found = found if order is None else found.take(order)
+    return found + moments[-1] if gaps else found
