@@ -9,9 +9,11 @@ import torch
 
 from mixtura import __version__
 from mixtura.apps import words
-from mixtura.apps.job import Done, Job
+from mixtura.apps.job import Done
+from mixtura.apps.labels import Tally
 from mixtura.criteria import Figures, aic, bic, icl
-from mixtura.data.table import Table
+from mixtura.data.base import Source
+from mixtura.data.steps import feature_names, say_steps
 from mixtura.fitted import place
 from mixtura.inputs import Kind
 
@@ -19,34 +21,40 @@ FORMAT = 1
 """Version of the layout of ``summary.json``; raised when a key changes its meaning or goes."""
 
 
-def summary(model: Any, table: Table, job: Job, *, counts: list[int], log_best: float) -> dict[str, Any]:
+def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> dict[str, Any]:
     """What a fit found and how it was made, in types that JSON knows; numbers that are not finite become None.
+
+    ``summary.schema.json`` beside this file says what each key means.
 
     Args:
         model: fitted.
-        table: the rows as they were fitted.
-        job: what was asked for.
-        counts: (K,) rows of each component.
-        log_best: Σ log max p(k | x).
+        source: the rows.
+        tally: what was counted of them.
+        device: where they were counted.
     """
-    figures = Figures(model.loglik_, model.n_parameters_, len(table), log_best)
+    figures = Figures(model.loglik_, model.n_parameters_, tally.weight, tally.log_best)
+    about = source.about
     told = {
         "format_version": FORMAT,
         "versions": versions(),
         "seed": model.seed_,
-        "device": str(place(job.device, Kind(torch.float64, None))),
+        "device": str(place(device, Kind(torch.float64, None))),
         "threads": torch.get_num_threads(),
-        "rows": len(table),
-        "columns": table.columns,
-        "columns_left_out": table.left_out,
-        "id": job.id,
-        "transform": None if job.cofactor is None else {"name": "asinh", "cofactor": job.cofactor},
+        "rows": tally.rows,
+        "weight": tally.weight,
+        "columns": feature_names(source),
+        "columns_left_out": about.left_out,
+        "id": about.id,
+        "weight_column": about.weight,
+        "steps": about.steps,
+        "told": about.told,
         "covariance_type": model.covariance_type,
         "n_components": model.n_components,
         "weights": model.weights_,
         "means": model.means_,
         "covariances": model.covariances_,
-        "counts": counts,
+        "counts": tally.counts,
+        "doubt": tally.doubt,
         "loglik": model.loglik_,
         "bic": bic(figures),
         "aic": aic(figures),
@@ -57,6 +65,7 @@ def summary(model: Any, table: Table, job: Job, *, counts: list[int], log_best: 
         "converged": model.converged_,
         "findings": [{"kind": f.kind, "component": f.component, "message": f.message} for f in model.diagnose()],
         "starts": model.starts_,
+        "selection": getattr(model, "selection_", None),
     }
     return {key: plain(value) for key, value in told.items()}
 
@@ -91,6 +100,6 @@ def text(done: Done) -> str:
         done: what came of the job.
     """
     told = done.summary
-    notes = [f"means are of asinh(x / {told['transform']['cofactor']:g})"] if told["transform"] else []
     known = math.nan if told["icl"] is None else told["icl"]
+    notes = [f"means are of {said}" for said in [say_steps(told["steps"])] if told["steps"]]
     return words.describe(done.model, columns=told["columns"], counts=told["counts"], icl=known, notes=notes)
