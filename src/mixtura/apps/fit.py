@@ -1,6 +1,5 @@
 """The command ``mixtura fit``: read a table, fit mixtures, write model, labels, summary and report."""
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable
@@ -8,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixtura.apps import columns, labels, remarks
-from mixtura.apps.job import Done, Job, Reading
+from mixtura.apps import columns, describe, labels, remarks
+from mixtura.apps.job import Done, Job
 from mixtura.apps.labels import Sampler, Tally
-from mixtura.apps.summary import summary
+from mixtura.apps.summary import file_facts, summary
 from mixtura.apps.together import Together
 from mixtura.data.base import Source
 
@@ -32,6 +31,8 @@ def run(job: Job, note: Note) -> Done:
     kind = job.labels or labels.default_format()
     if kind == "parquet":
         columns.check_parquet()
+    if job.report:
+        report.check_installed.installed()
     notes: list[str] = []
     tell = _both(note, notes)
     if job.output is None:
@@ -42,6 +43,12 @@ def run(job: Job, note: Note) -> Done:
             done = replace(_done(job, tell, append), notes=notes)
         done.model.save(outputs.path(MODEL))
         names = [MODEL, name, SUMMARY]
+        if job.report or (job.report is None and report.installed()):
+            names.append(REPORT)
+            done.summary["report"] = REPORT
+            outputs.path(REPORT).write_text(describe.html(done, job.reading.data.name, job.credit), encoding="utf-8")
+        elif job.report is None:
+            note('no report: that needs pip install "mixtura[report]"')
         done.summary.update(labels=name, model=MODEL)
         for earlier in _earlier(job.output):
             if earlier not in names:
@@ -113,13 +120,6 @@ def _both(note: Note, notes: list[str]) -> Note:
     return tell
 
 
-def file_facts(path: Path) -> dict[str, Any]:
-    """Name, size and SHA-256 of a file."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest}
-
-
 def write_json(path: Path, told: dict[str, Any]) -> None:
     """Write plain values as JSON."""
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
@@ -134,20 +134,3 @@ def _earlier(directory: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return sorted(names & {"labels.parquet", "labels.csv", REPORT})
-
-
-def reading_of(model: Any, data: Path, **options: Any) -> Reading:
-    """How to read new rows for a model: its columns, and what was done to their values."""
-    known = getattr(model, "source_", None)
-    if known is None:
-        names = getattr(model, "feature_names_in_", None)
-        return Reading(data, None if names is None else [str(n) for n in names], **options)
-    steps = {step["name"]: step for step in known["steps"]}
-    taken = steps.get("asinh")
-    if taken is not None:
-        options |= {"transform": "asinh", "cofactor": taken["cofactor"], "transform_columns": list(taken["columns"])}
-    if "compensate" in steps:
-        options |= {"compensate": True}
-    elif data.suffix.lower() in (".fcs", ".lmd"):
-        options |= {"compensate": False}
-    return Reading(data, list(known["columns"]), **options)

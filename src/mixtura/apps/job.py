@@ -96,3 +96,20 @@ class Done:
     labels: np.ndarray
     notes: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+
+
+def reading_of(model: Any, data: Path, **options: Any) -> Reading:
+    """How to read new rows for a model: its columns, and what was done to their values."""
+    known = getattr(model, "source_", None)
+    if known is None:
+        names = getattr(model, "feature_names_in_", None)
+        return Reading(data, None if names is None else [str(n) for n in names], **options)
+    steps = {step["name"]: step for step in known["steps"]}
+    taken = steps.get("asinh")
+    if taken is not None:
+        options |= {"transform": "asinh", "cofactor": taken["cofactor"], "transform_columns": list(taken["columns"])}
+    if "compensate" in steps:
+        options |= {"compensate": True}
+    elif data.suffix.lower() in (".fcs", ".lmd"):
+        options |= {"compensate": False}
+    return Reading(data, list(known["columns"]), **options)

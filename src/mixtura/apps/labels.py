@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mixtura.apps.doubt import Doubt
 from mixtura.data.array import Array
 from mixtura.data.base import Source
 from mixtura.fitted import place
@@ -21,9 +22,6 @@ ROWS = 65536
 
 SHOWN = 20_000
 """Rows of the sample that pictures are made of."""
-
-DOUBTS = (0.05, 0.1, 0.25, 0.5)
-"""Uncertainties that rows are counted above."""
 
 
 def default_format() -> str:
@@ -41,8 +39,8 @@ class Tally:
         rows: how many.
         weight: the sum of their weights.
         log_best: Σ w log max p(k | x).
-        uncertainty: Σ of 1 − the largest posterior.
-        above: rows whose uncertainty is above each of ``DOUBTS``.
+        loglik: Σ w log p(x).
+        doubt: how sure the model is of the rows.
     """
 
     components: int
@@ -51,8 +49,7 @@ class Tally:
     weight: float = 0.0
     log_best: float = 0.0
     loglik: float = 0.0
-    uncertainty: float = 0.0
-    above: np.ndarray = field(default_factory=lambda: np.zeros(len(DOUBTS), dtype=np.int64))
+    doubt: Doubt = field(default_factory=Doubt)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(self.components, dtype=np.int64)
@@ -61,21 +58,13 @@ class Tally:
         """Count some rows."""
         best = said.log_best.to(torch.float64)
         w = torch.ones_like(best) if weight is None else weight
-        doubt = -best.expm1()
         self.counts += np.bincount(said.label.numpy(), minlength=self.components)
         self.rows += len(best)
         self.weight += float(w.sum())
         here = w > 0
         self.log_best += float(best[here] @ w[here])
         self.loglik += float(said.log_density.to(torch.float64)[here] @ w[here])
-        self.uncertainty += float(doubt.sum())
-        self.above += np.array([int((doubt > least).sum()) for least in DOUBTS])
-
-    @property
-    def doubt(self) -> dict[str, Any]:
-        """Mean uncertainty, and rows above some."""
-        above = {f"{least:g}": int(n) for least, n in zip(DOUBTS, self.above, strict=True)}
-        return {"mean": self.uncertainty / max(self.rows, 1), "above": above}
+        self.doubt += Doubt.of(-best.expm1())
 
 
 class Sampler:

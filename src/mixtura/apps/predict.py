@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from mixtura.apps import columns, labels
-from mixtura.apps.fit import file_facts, reading_of
+from mixtura.apps.job import reading_of
 from mixtura.apps.labels import Tally
 from mixtura.apps.store import load
-from mixtura.apps.summary import plain, versions
+from mixtura.apps.summary import file_facts, plain, versions
 from mixtura.apps.together import Together
 
 DRAWN = 65536
@@ -49,7 +49,7 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
             "rows": tally.rows,
             "counts": tally.counts,
             "mean_log_density": tally.loglik / tally.weight if tally.weight else None,
-            "doubt": tally.doubt,
+            "doubt": tally.doubt.told(),
             "versions": versions(),
         }
     )

@@ -1,6 +1,8 @@
 """Summary: what a command found, as plain numbers for ``summary.json`` and as text for the terminal."""
 
+import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,26 +50,61 @@ def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> 
         "weight_column": about.weight,
         "steps": about.steps,
         "told": about.told,
-        "covariance_type": model.covariance_type,
-        "n_components": model.n_components,
-        "weights": model.weights_,
-        "means": model.means_,
-        "covariances": model.covariances_,
+        **parameters(model),
         "counts": tally.counts,
-        "doubt": tally.doubt,
+        "doubt": tally.doubt.told(),
         "loglik": model.loglik_,
         "bic": bic(figures),
         "aic": aic(figures),
         "icl": icl(figures),
         "n_parameters": figures.parameters,
+        "selection": getattr(model, "selection_", None),
+    }
+    return {key: plain(value) for key, value in told.items()}
+
+
+def of_model(model: Any) -> dict[str, Any]:
+    """What a model tells of itself, without its rows, in the words of :func:`summary`."""
+    known = getattr(model, "source_", None)
+    figures = Figures(getattr(model, "loglik_", math.nan), model.n_parameters_, getattr(model, "_weight", math.nan))
+    told = {
+        "format_version": FORMAT,
+        "versions": versions(),
+        "seed": getattr(model, "seed_", None),
+        "rows": getattr(model, "_weight", None),
+        "columns": words.feature_names(model) if known is None else known["columns"],
+        "steps": [] if known is None else known["steps"],
+        **parameters(model),
+        "loglik": figures.loglik,
+        "bic": bic(figures),
+        "aic": aic(figures),
+        "n_parameters": figures.parameters,
+        "selection": getattr(model, "selection_", None),
+    }
+    return {key: plain(value) for key, value in told.items()}
+
+
+def parameters(model: Any) -> dict[str, Any]:
+    """What was estimated, and how that ended."""
+    return {
+        "covariance_type": model.covariance_type,
+        "n_components": model.n_components,
+        "weights": model.weights_,
+        "means": model.means_,
+        "covariances": model.covariances_,
         "status": model.status_,
         "n_iter": model.n_iter_,
         "converged": model.converged_,
         "findings": [{"kind": f.kind, "component": f.component, "message": f.message} for f in model.diagnose()],
-        "starts": model.starts_,
-        "selection": getattr(model, "selection_", None),
+        "starts": getattr(model, "starts_", []),
     }
-    return {key: plain(value) for key, value in told.items()}
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a file."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
 def versions() -> dict[str, str]:

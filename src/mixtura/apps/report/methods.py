@@ -35,8 +35,8 @@ def methods(model: Any, told: dict[str, Any] | None = None) -> str:
 
     Args:
         model: a fitted or loaded :class:`mixtura.GaussianMixture`.
-        told: what ``summary.json`` holds, see :class:`Fitted`; without it the paragraph is silent about what was done to
-            the rows and how the number of components was chosen.
+        told: what ``summary.json`` holds, see :class:`Fitted`; without it the paragraph is silent about what was done
+            to the rows and how the number of components was chosen.
 
     Examples:
         >>> from mixtura import GaussianMixture

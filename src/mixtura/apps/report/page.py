@@ -1,6 +1,5 @@
 """Page: fits as one HTML document with its style and pictures inside."""
 
-import importlib.util
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -53,15 +52,23 @@ def page(title: str, fits: Sequence[Fitted]) -> str:
     return text
 
 
+def installed() -> bool:
+    """A report can be made here."""
+    return not _absent()
+
+
 def check_installed() -> None:
     """Complain early where a report cannot be made.
 
     Raises:
         ModuleNotFoundError: jinja2 or matplotlib is not installed.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := _absent():
         raise ModuleNotFoundError(f'reports need {" and ".join(missing)}: pip install "mixtura[report]"')
+
+
+def _absent() -> list[str]:
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
 def _shipped(name: str) -> str:
