@@ -20,7 +20,19 @@ def test_the_package_alone_loads_no_library() -> None:
     assert not loaded("import mixtura; mixtura.__version__; dir(mixtura)") & {"torch", "sklearn", "numpy"}
 
 
-OPTIONAL = ["matplotlib", "pandas", "pyarrow", "polars", "anndata", "scanpy", "h5py", "zarr", "beartype", "tqdm"]
+OPTIONAL = [
+    "matplotlib",
+    "pandas",
+    "pyarrow",
+    "polars",
+    "anndata",
+    "scanpy",
+    "h5py",
+    "zarr",
+    "flowio",
+    "beartype",
+    "tqdm",
+]
 
 
 def test_the_estimator_loads_nothing_optional() -> None:

@@ -12,9 +12,10 @@ _HOME = {
     "MixtureSearch": "mixtura.select",
     "load": "mixtura.apps.store",
     "plot": "mixtura.apps",
+    "scan": "mixtura.data.scan",
 }
 
-__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "MixtureSearch", "__version__", "load", "plot"]
+__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "MixtureSearch", "__version__", "load", "plot", "scan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 from mixtura.apps import plot as plot
 from mixtura.apps.store import load as load
+from mixtura.data.scan import scan as scan
 from mixtura.estimator import DegenerateWarning as DegenerateWarning
 from mixtura.estimator import GaussianMixture as GaussianMixture
 from mixtura.mixture import Mixture as Mixture

@@ -77,6 +77,22 @@ def table(trials: list[Trial]) -> dict[str, np.ndarray]:
     }
 
 
+def selection(columns: dict[str, np.ndarray], best: int, criterion: str) -> dict[str, Any]:
+    """A finished search in plain types, to be kept with the model that it chose."""
+    return {
+        "criterion": criterion,
+        "best": int(best),
+        "table": {name: column.tolist() for name, column in columns.items()},
+    }
+
+
+def tell(trial: Trial, criterion: str, at: int, of: int) -> str:
+    """What came of a cell, in a line."""
+    value = CRITERIA[criterion](trial.figures)
+    figure = "" if math.isnan(value) else f", {criterion.upper()} {value:.2f}"
+    return f"{at} of {of}: {trial.cell}{figure}, {trial.status}"
+
+
 def ranking(columns: dict[str, np.ndarray], criterion: str) -> list[int]:
     """The rows of a table, best first: sound ones before others, failed ones last."""
     value, sound = columns[criterion], ~np.isin(columns["status"], UNSOUND)

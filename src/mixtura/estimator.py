@@ -12,22 +12,22 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from mixtura.covariance import STRUCTURES, structure
-from mixtura.data.array import Array
 from mixtura.draws import seed_of
 from mixtura.em import Gain, Still, Stop
 from mixtura.family import Gaussian
 from mixtura.fitted import place
 from mixtura.fitting import Fit, Land, continued, fit, given_start, landed, plain_starts
 from mixtura.given import Given, check_given
-from mixtura.inputs import Checked, Kind, check, check_weight, columns_kept
+from mixtura.inputs import Checked, Kind, check, columns_kept
 from mixtura.mixture import Mixture
 from mixtura.plan import Ground, Plan, Search
 from mixtura.published import PublishedMixture
 from mixtura.record import Record
 from mixtura.reproduce import sklearn_start
 from mixtura.search import EFFORTS, plain, races
+from mixtura.sourced import gathered
 from mixtura.start import STARTS
-from mixtura.watch import printer
+from mixtura.watch import watcher
 
 AUTO_PASSES = 2000
 """Most passes of a restart when ``max_iter`` is not given."""
@@ -68,6 +68,7 @@ class GaussianMixture(PublishedMixture):
         warm_start: continue from the current parameters when fitted again.
         verbose: 1 prints restarts and iterations, 2 their likelihoods too.
         verbose_interval: iterations between two lines.
+        progress: True says on stderr every two seconds how far a fit has come; a function is given the lines instead.
         device: where to compute: None where the data are, ``"auto"`` on a GPU if there is one, or a torch device.
         reproduce: ``"sklearn"`` follows scikit-learn 1.9 step by step: its k-means and random stream for the start,
             its last M-step, its order of components. Meant to be set by ``sklearn_defaults``.
@@ -92,6 +93,8 @@ class GaussianMixture(PublishedMixture):
             at each of its iterations; ``stages``, pairs of how many rows it looked at for how many iterations.
         seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
+        source_: where it was fitted to a :class:`Source`: ``columns``, and ``steps``, what was done to their values.
+        selection_: where a :class:`mixtura.MixtureSearch` chose it: ``criterion``, ``table`` of all models, ``best``.
         n_parameters_: number of free parameters.
         n_features_in_: number of features D.
         feature_names_in_: (D,) names of the columns, where the data had them.
@@ -127,6 +130,7 @@ class GaussianMixture(PublishedMixture):
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "progress": ["boolean", callable],
         "device": [str, torch.device, None],
         "reproduce": [StrOptions({"sklearn"}), None],
     }
@@ -149,6 +153,7 @@ class GaussianMixture(PublishedMixture):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        progress: Any = False,
         device: Any = None,
         reproduce: str | None = None,
     ) -> None:
@@ -167,6 +172,7 @@ class GaussianMixture(PublishedMixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.progress = progress
         self.device = device
         self.reproduce = reproduce
 
@@ -286,9 +292,10 @@ class GaussianMixture(PublishedMixture):
         """Fit the mixture to rows.
 
         Args:
-            X: (N, D) rows: array, list, DataFrame, or tensor on any device.
+            X: (N, D) rows: array, list, DataFrame, tensor on any device, or a ``Source`` of :func:`mixtura.scan`.
             y: ignored.
-            sample_weight: (N,) row weights: a weight of 2 counts a row twice, 0 leaves it out.
+            sample_weight: (N,) row weights: a weight of 2 counts a row twice, 0 leaves it out; a ``Source`` has its
+                own.
 
         Returns:
             The estimator.
@@ -316,8 +323,8 @@ class GaussianMixture(PublishedMixture):
     def _fit(self, X: Any, sample_weight: Any) -> Checked:
         self._validate_params()
         with columns_kept(self):
-            checked = check(self, X, reset=not self._going_on, least_rows=2)
-            found, seed = self._find(checked, check_weight(sample_weight, len(checked.x)))
+            checked = check(self, X, reset=not self._going_on, least_rows=2, sample_weight=sample_weight)
+            found, seed = self._find(checked)
         self._adopt(checked.kind, found, seed)
         self._warn()
         if found.interrupted:
@@ -328,14 +335,14 @@ class GaussianMixture(PublishedMixture):
     def _going_on(self) -> bool:
         return bool(self.warm_start and hasattr(self, "mixture_"))
 
-    def _land(self, checked: Checked, weight: Any, seed: int) -> Land:
+    def _land(self, checked: Checked, seed: int) -> Land:
         """The rows, ready for fits with these parameters."""
         dtype = torch.float64 if self.reproduce == "sklearn" else None
-        return landed(Array(checked.x, weight), seed, dtype, place(self.device, checked.kind))
+        return landed(checked.source, seed, dtype, place(self.device, checked.kind))
 
-    def _find(self, checked: Checked, weight: Any, land: Land | None = None) -> tuple[Fit, int]:
+    def _find(self, checked: Checked, land: Land | None = None) -> tuple[Fit, int]:
         """The fit and its seed; nothing is changed. ``land`` is what ``_land`` made of the same rows before."""
-        rows, features = checked.x.shape
+        rows, features = checked.shape
         if rows < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {rows}: "
@@ -351,11 +358,11 @@ class GaussianMixture(PublishedMixture):
             kind="precisions",
             name=self.covariance_type,
         )
-        plan = self._plan(checked, weight, given)
+        plan = self._plan(checked, given)
         names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(features))]
-        return fit(land or self._land(checked, weight, plan.seed), plan, names), plan.seed
+        return fit(land or self._land(checked, plan.seed), plan, names), plan.seed
 
-    def _plan(self, checked: Checked, weight: Any, given: Given) -> Plan:
+    def _plan(self, checked: Checked, given: Given) -> Plan:
         theirs, going_on = self.reproduce == "sklearn", self._going_on
         stop: Stop
         search: Search
@@ -369,7 +376,7 @@ class GaussianMixture(PublishedMixture):
             self._check_same()
             search = plain(continued(self.mixture_), "warm_start")
         elif theirs:
-            search = plain(self._their_starts(checked, weight, given), self._init_name())
+            search = plain(self._their_starts(checked, given), self._init_name())
         else:
             search = self._own_search(given)
         return Plan(
@@ -385,7 +392,7 @@ class GaussianMixture(PublishedMixture):
             seed=seed,
             device=place(self.device, checked.kind),
             dtype=torch.float64 if theirs else None,
-            watch=printer(self.verbose, self.verbose_interval) if self.verbose else None,
+            watch=watcher(self.verbose, self.verbose_interval, self.progress),
         )
 
     def _init_name(self) -> str:
@@ -406,8 +413,8 @@ class GaussianMixture(PublishedMixture):
             )
         return plain(plain_starts(self.init_params, count), self.init_params)
 
-    def _their_starts(self, checked: Checked, weight: Any, given: Given) -> Any:
-        x = checked.x.cpu().numpy() if isinstance(checked.x, torch.Tensor) else checked.x
+    def _their_starts(self, checked: Checked, given: Given) -> Any:
+        x, weight = gathered(checked.source), checked.weight
         state = self.random_state
         if isinstance(state, (np.random.Generator, torch.Generator)):
             state = seed_of(state) % 2**32

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixtura.criteria import Figures, aic, bic, icl
 from mixtura.draws import seed_of
-from mixtura.inputs import Checked, Kind, check, check_weight
+from mixtura.inputs import Checked, Kind, check
 from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
 
@@ -45,13 +45,13 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
         bundle = super()._repr_mimebundle_(**kwargs)
         return {**bundle, "text/html": self._repr_html_inner()} if "text/html" in bundle else bundle
 
-    def _scores(self, X: Any) -> tuple[Scores, Checked]:
+    def _scores(self, X: Any, sample_weight: Any = None) -> tuple[Scores, Checked]:
         check_is_fitted(self)
-        checked = check(self, X, reset=False)
+        checked = check(self, X, reset=False, sample_weight=sample_weight)
         return self._score_checked(checked), checked
 
     def _score_checked(self, checked: Checked) -> Scores:
-        return Scores(self.mixture_, checked.x, place(self.device, checked.kind))
+        return Scores(self.mixture_, checked.source, checked.kind.dtype, place(self.device, checked.kind))
 
     def predict(self, X: Any) -> Any:
         """The component with the largest posterior probability, for each row.
@@ -113,9 +113,8 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
         return total / weight
 
     def _log_likelihood(self, X: Any, sample_weight: Any) -> tuple[float, float]:
-        scores, checked = self._scores(X)
-        weight = check_weight(sample_weight, len(checked.x))
-        return weighed(scores.log_density(), weight)
+        scores, checked = self._scores(X, sample_weight)
+        return weighed(scores.log_density(), checked.weight)
 
     @property
     def n_parameters_(self) -> int:
@@ -150,8 +149,8 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
             X: (N, D) rows.
             sample_weight: (N,) row weights.
         """
-        scores, checked = self._scores(X)
-        weight = check_weight(sample_weight, len(checked.x))
+        scores, checked = self._scores(X, sample_weight)
+        weight = checked.weight
         total, rows = weighed(scores.log_density(), weight)
         best, _ = weighed(scores.log_best(), weight)
         return icl(Figures(total, self.n_parameters_, rows, best))

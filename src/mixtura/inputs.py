@@ -11,6 +11,9 @@ import torch.utils.dlpack
 from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
+from mixtura.data.array import Array
+from mixtura.data.base import Source
+
 LOG = logging.getLogger("mixtura")
 
 FLOATS = (torch.float64, torch.float32)
@@ -48,18 +51,30 @@ class Kind(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """Rows that passed the checks.
+    """Rows that passed the checks, or are checked as they pass.
 
     Attributes:
-        x: (N, D), NumPy or torch, float64 or float32, finite.
+        source: of N rows, float64 or float32, finite.
         kind: how results go back.
     """
 
-    x: Any
+    source: Any
     kind: Kind
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features."""
+        rows, features = self.source.shape
+        return (self.source.counted() if rows is None else rows), features
 
-COLUMNS = ("n_features_in_", "feature_names_in_")
+    @property
+    def weight(self) -> Tensor | None:
+        """(N,) float64 on the CPU, or None for rows that all count once."""
+        found: Tensor | None = self.source.weight
+        return found
+
+
+COLUMNS = ("n_features_in_", "feature_names_in_", "source_")
 """What an estimator remembers of the columns it was fitted on."""
 
 HINTS = (
@@ -74,24 +89,36 @@ HINTS = (
 """What to try, by a piece of scikit-learn's sentence."""
 
 
-def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1) -> Checked:
+def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1, sample_weight: Any = None) -> Checked:
     """Check rows for an estimator, and remember (``reset``) or compare their columns.
 
     Args:
-        estimator: keeps ``n_features_in_`` and ``feature_names_in_``.
-        x: (N, D): array, list, DataFrame, tensor, or anything with ``__dlpack__``.
+        estimator: keeps ``n_features_in_``, ``feature_names_in_`` and ``source_``.
+        x: (N, D): array, list, DataFrame, tensor, anything with ``__dlpack__``, or a ``Source``.
         reset: remember the columns (in ``fit``) instead of comparing them.
         least_rows: fewest rows.
+        sample_weight: (N,) row weights.
 
     Raises:
         ValueError: the shape, the dtype or a value is not usable; scikit-learn's sentence comes first, then what to
             try.
         TypeError: sparse rows, or rows of no numeric kind.
     """
-    if not isinstance(x, (Tensor, np.ndarray)) and hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+    known = isinstance(x, (Tensor, np.ndarray))
+    if not known and isinstance(x, Source):
+        from mixtura.sourced import check_source
+
+        return check_source(estimator, x, reset=reset, least_rows=least_rows, sample_weight=sample_weight)
+    if not known and hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         x = torch.utils.dlpack.from_dlpack(x)
-    if isinstance(x, Tensor):
-        return _check_tensor(estimator, x, reset, least_rows)
+    if reset:
+        estimator.__dict__.pop("source_", None)
+    x, kind = (_check_tensor if isinstance(x, Tensor) else _check_array)(estimator, x, reset, least_rows)
+    _check_finite(estimator, x)
+    return Checked(Array(x, check_weight(sample_weight, len(x))), kind)
+
+
+def _check_array(estimator: Any, x: Any, reset: bool, least_rows: int) -> tuple[np.ndarray, Kind]:
     try:
         x = validate_data(
             estimator,
@@ -103,8 +130,7 @@ def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1) -> Checke
         )
     except (ValueError, TypeError) as error:
         raise with_hint(error) from None
-    _check_finite(estimator, x)
-    return Checked(x, Kind(torch.float32 if x.dtype == np.float32 else torch.float64, None))
+    return x, Kind(torch.float32 if x.dtype == np.float32 else torch.float64, None)
 
 
 @contextmanager
@@ -129,7 +155,7 @@ def with_hint(error: Exception) -> Exception:
     return error
 
 
-def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> Checked:
+def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> tuple[Tensor, Kind]:
     name = type(estimator).__name__
     if x.layout != torch.strided:
         raise TypeError(f"Sparse data was passed for X, but dense data is required. Use X.to_dense(). {HINTS[1][1]}")
@@ -160,34 +186,56 @@ def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> Ch
                 f"X has {x.shape[1]} features, but {name} is expecting {estimator.n_features_in_} features as input."
             )
         )
-    _check_finite(estimator, x)
-    return Checked(x, Kind(x.dtype, x.device))
+    return x, Kind(x.dtype, x.device)
 
 
 def _check_finite(estimator: Any, x: Any) -> None:
-    # A finite sum proves finite values without an array of flags; only a suspicious one is looked at closely.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if bool(np.isfinite(float(x.sum()))):
+    gaps = Gaps()
+    gaps.look(x)
+    gaps.refuse(len(x), getattr(estimator, "feature_names_in_", None))
+
+
+class Gaps:
+    """Where values are not finite, gathered from blocks of rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.count = 0
+        self.columns: set[int] = set()
+        self.nan = False
+        self.dtype = ""
+
+    def look(self, x: Any, start: int = 0) -> None:
+        """Look at rows, the first of which is number ``start``."""
+        # A finite sum proves finite values without an array of flags; only a suspicious one is looked at closely.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if bool(np.isfinite(float(x.sum()))):
+                return
+        finite = np.isfinite(x) if isinstance(x, np.ndarray) else x.isfinite().cpu().numpy()
+        if finite.all():
             return
-    finite = np.isfinite(x) if isinstance(x, np.ndarray) else x.isfinite().cpu().numpy()
-    if finite.all():
-        return
-    rows, columns = np.nonzero(~finite)
-    values = np.asarray([float(x[r, c]) for r, c in zip(rows[:50], columns[:50], strict=True)])
-    what = (
-        "NaN" if np.isnan(values).any() else "infinity or a value too large for " + str(x.dtype).removeprefix("torch.")
-    )
-    names = getattr(estimator, "feature_names_in_", None)
-    where = np.unique(columns)
-    shown = [str(c) if names is None else repr(str(names[c])) for c in where[:5]]
-    several = np.unique(rows)
-    some_rows = ", ".join(map(str, several[:5])) + (", ..." if len(several) > 5 else "")
-    some_columns = ", ".join(shown) + (", ..." if len(where) > 5 else "")
-    raise ValueError(
-        f"Input X contains {what}.\n{len(several)} of {len(x)} rows are affected (rows {some_rows}; columns "
-        f"{some_columns}). Drop these rows or columns, or fill the gaps in first, for example with "
-        "sklearn.impute.SimpleImputer."
-    )
+        rows, columns = np.nonzero(~finite)
+        self.nan |= any(bool(x[r, c] != x[r, c]) for r, c in zip(rows[:50], columns[:50], strict=True))
+        several = np.unique(rows)
+        self.count += len(several)
+        self.rows += (several[: 6 - len(self.rows)] + start).tolist()
+        self.columns |= set(columns.tolist())
+        self.dtype = str(x.dtype).removeprefix("torch.")
+
+    def refuse(self, total: int, names: Any) -> None:
+        """Raise ValueError where there were any."""
+        if not self.count:
+            return
+        what = "NaN" if self.nan else f"infinity or a value too large for {self.dtype}"
+        where = sorted(self.columns)
+        shown = [str(c) if names is None else repr(str(names[c])) for c in where[:5]]
+        some_rows = ", ".join(map(str, self.rows[:5])) + (", ..." if self.count > 5 else "")
+        some_columns = ", ".join(shown) + (", ..." if len(where) > 5 else "")
+        raise ValueError(
+            f"Input X contains {what}.\n{self.count} of {total} rows are affected (rows {some_rows}; columns "
+            f"{some_columns}). Drop these rows or columns, or fill the gaps in first, for example with "
+            "sklearn.impute.SimpleImputer."
+        )
 
 
 def check_weight(sample_weight: Any, rows: int) -> Tensor | None:

@@ -129,12 +129,12 @@ class Rows:
         self.budget = budget
         self.scratch = Scratch()
         self._totals: dict[Quadratic, Tensor] = {}
-        storage = next(source.blocks(1)).x.dtype
+        storage = next(iter(source.blocks(1))).x.dtype
         self.dtype = torch.float32 if self.device.type == "mps" else dtype or storage
         # Rounded to the storage dtype, so that x − origin is one correctly rounded subtraction.
         self.origin = (weighted_mean(source) if origin is None else origin).to("cpu", storage)
         n, d = source.shape
-        self._resident = self._whole() if n * d * self.dtype.itemsize <= resident else None
+        self._resident = self._whole() if n is not None and n * d * self.dtype.itemsize <= resident else None
 
     def coarse(self) -> "Rows":
         """The same rows in float32, which are counted faster: to find the way to an optimum, not to measure it."""

@@ -1,14 +1,15 @@
 """Scoring: log densities, labels and posteriors of new rows, in chunks."""
 
+from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mixtura.data.array import Array, as_tensor
+from mixtura.data.base import Source
 from mixtura.e_step import Count, Whitened, scorer
 from mixtura.mixture import Mixture
 from mixtura.rows import Rows, Scratch, rows_within
@@ -53,21 +54,38 @@ def ready(mixture: Mixture, dtype: torch.dtype, device: torch.device) -> Scorer:
     return kept[key]
 
 
+class Said(NamedTuple):
+    """What a mixture says of n rows, on the CPU.
+
+    Attributes:
+        label: (n,) the component with the largest posterior.
+        posterior: (K, n) p(k | x).
+        log_best: (n,) log max p(k | x).
+        log_density: (n,) log p(x).
+    """
+
+    label: Int64[Tensor, "n"]
+    posterior: Float[Tensor, "K n"]
+    log_best: Float[Tensor, "n"]
+    log_density: Float[Tensor, "n"]
+
+
 class Scores:
     """What a mixture says of rows; every result is computed in chunks and a row's result depends on that row alone.
 
     Args:
         mixture: one restart, in the coordinates of the data, on the CPU.
-        x: (N, D) rows, NumPy or torch, float64 or float32.
+        source: of N rows, float64 or float32.
+        dtype: of the rows.
         device: where to compute.
     """
 
-    def __init__(self, mixture: Mixture, x: Any, device: torch.device) -> None:
-        scorer = ready(mixture, as_tensor(x[:1]).dtype, device)
+    def __init__(self, mixture: Mixture, source: Source, dtype: torch.dtype, device: torch.device) -> None:
+        scorer = ready(mixture, dtype, device)
         self.mixture = scorer.mixture
-        self.rows = Rows(Array(x), device=device, origin=scorer.origin, resident=0)
+        self.rows = Rows(source, dtype=dtype, device=device, origin=scorer.origin, resident=0)
         self.count = scorer.count(self.rows.scratch)
-        self.length = len(x)
+        self.length = source.shape[0]
 
     def _joints(self) -> Any:
         each = rows_within(self.rows.budget, self.count.bytes_per_row)
@@ -87,33 +105,43 @@ class Scores:
         joint[:, far] = exact.clamp_min(torch.finfo(x.dtype).min).to(x.dtype)
         return joint
 
+    def _all(self, read: Callable[[Tensor], Tensor]) -> Tensor:
+        """What is read of the log joint (K, n) of each chunk, for all rows."""
+        parts = ((at, read(joint)) for at, joint in self._joints())
+        if self.length is None:
+            return torch.cat([part for _, part in parts])
+        out: Tensor | None = None
+        for at, part in parts:
+            if len(part) == self.length:
+                return part
+            out = part.new_empty(self.length, *part.shape[1:]) if out is None else out
+            out[at] = part
+        assert out is not None
+        return out
+
     def log_density(self) -> Float[Tensor, "N"]:
         """log p(x)."""
-        out = self._new()
-        for at, joint in self._joints():
-            out[at] = joint.logsumexp(0).to(out.device)
-        return out
+        return self._all(lambda joint: joint.logsumexp(0))
 
     def labels(self) -> Int64[Tensor, "N"]:
         """The component with the largest posterior."""
-        out = self._new(dtype=torch.int64)
-        for at, joint in self._joints():
-            out[at] = joint.argmax(0).to(out.device)
-        return out
+        return self._all(lambda joint: joint.argmax(0))
 
     def posteriors(self) -> Float[Tensor, "N K"]:
         """p(k | x)."""
-        out = self._new(self.mixture.shape[1])
-        for at, joint in self._joints():
-            out[at] = joint.softmax(0).T.to(out.device)
-        return out
+        return self._all(lambda joint: joint.softmax(0).T.contiguous())
 
     def log_best(self) -> Float[Tensor, "N"]:
         """log max p(k | x)."""
-        out = self._new()
-        for at, joint in self._joints():
-            out[at] = (joint.amax(0) - joint.logsumexp(0)).to(out.device)
-        return out
+        return self._all(lambda joint: joint.amax(0) - joint.logsumexp(0))
 
-    def _new(self, *columns: int, dtype: torch.dtype | None = None) -> Tensor:
-        return torch.empty(self.length, *columns, dtype=dtype or self.rows.dtype, device=self.rows.device)
+    def every(self) -> Said:
+        """All of it, from one look at the rows."""
+        parts = []
+        for _, joint in self._joints():
+            log_density = joint.logsumexp(0)
+            log_best = joint.amax(0) - log_density
+            parts.append(Said(joint.argmax(0), joint.softmax(0), log_best, log_density))
+        if len(parts) == 1:
+            return Said(*(t.cpu() for t in parts[0]))
+        return Said(*(torch.cat([part[i] for part in parts], -1).cpu() for i in range(len(Said._fields))))

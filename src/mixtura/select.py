@@ -6,19 +6,19 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from mixtura.cells import Cell, Trial, best_of, failed, findings, table
+from mixtura.cells import Cell, Trial, best_of, failed, findings, selection, table, tell
 from mixtura.covariance import STRUCTURES, structure
 from mixtura.criteria import CRITERIA, Figures
 from mixtura.draws import seed_of
 from mixtura.estimator import GaussianMixture
 from mixtura.fitted import FittedMixture, weighed
 from mixtura.fitting import Land
-from mixtura.inputs import COLUMNS, Checked, check, check_weight, columns_kept
+from mixtura.inputs import COLUMNS, Checked, check, columns_kept
 from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
 from mixtura.sound import Finding
+from mixtura.watch import speaker
 
 STARTING = ("weights_init", "means_init", "precisions_init")
 """Parameters that belong to one number of components."""
@@ -41,6 +41,7 @@ class MixtureSearch(FittedMixture):
         estimator: a :class:`mixtura.GaussianMixture` whose other parameters every fit takes (``effort``, ``tol``,
             ``device``, ...); None takes the defaults. It is not changed.
         random_state: as in :class:`mixtura.GaussianMixture`; None takes the estimator's.
+        progress: True says on stderr what came of every model; a function is given the lines instead.
 
     Attributes:
         best_estimator_: the chosen fit, a :class:`mixtura.GaussianMixture`.
@@ -72,6 +73,7 @@ class MixtureSearch(FittedMixture):
         "criterion": [StrOptions(set(CRITERIA))],
         "estimator": [GaussianMixture, None],
         "random_state": GaussianMixture._parameter_constraints["random_state"],
+        "progress": GaussianMixture._parameter_constraints["progress"],
     }
 
     def __init__(
@@ -82,12 +84,14 @@ class MixtureSearch(FittedMixture):
         *,
         estimator: Any = None,
         random_state: Any = None,
+        progress: Any = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_types = covariance_types
         self.criterion = criterion
         self.estimator = estimator
         self.random_state = random_state
+        self.progress = progress
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "MixtureSearch":
         """Fit every mixture to rows and choose.
@@ -127,13 +131,14 @@ class MixtureSearch(FittedMixture):
         cells = [Cell(name, k) for name in structures(self.covariance_types) for k in sizes(self.n_components)]
         template = self._template()
         with columns_kept(self):
-            checked = check(self, X, reset=True, least_rows=2)
-            trials, untried = self._try_all(cells, template, checked, check_weight(sample_weight, len(checked.x)))
+            checked = check(self, X, reset=True, least_rows=2, sample_weight=sample_weight)
+            trials, untried = self._try_all(cells, template, checked)
             if untried and not any(trial.sound for trial in trials):
                 raise KeyboardInterrupt
             best = best_of(trials, self.criterion)
         self.best_estimator_, self.best_index_, self.seed_ = trials[best].model, best, template.random_state
         self.table_, self._told = table(trials), findings(trials, best, untried)
+        self.best_estimator_.selection_ = selection(self.table_, best, self.criterion)
         self.best_estimator_._warn()
         if untried:
             raise KeyboardInterrupt
@@ -154,29 +159,32 @@ class MixtureSearch(FittedMixture):
         return template
 
     def _try_all(
-        self, cells: list[Cell], template: GaussianMixture, checked: Checked, weight: Tensor | None
+        self, cells: list[Cell], template: GaussianMixture, checked: Checked
     ) -> tuple[list[Trial], list[Cell]]:
         """What came of the cells, and those that Ctrl-C left untried."""
-        land = template._land(checked, weight, template.random_state)
+        land = template._land(checked, template.random_state)
         trials: list[Trial] = []
+        say = speaker(self.progress)
         try:
             for cell in cells:
-                trials.append(self._try(cell, template, checked, weight, land))
+                trials.append(self._try(cell, template, checked, land))
+                if say is not None:
+                    say(tell(trials[-1], self.criterion, len(trials), len(cells)))
         except KeyboardInterrupt:
             return trials, cells[len(trials) :]
         return trials, []
 
-    def _try(self, cell: Cell, template: GaussianMixture, checked: Checked, weight: Tensor | None, land: Land) -> Trial:
+    def _try(self, cell: Cell, template: GaussianMixture, checked: Checked, land: Land) -> Trial:
         model = type(template)(**{**template.get_params(deep=False), **cell._asdict()})
         model.__dict__.update({name: getattr(self, name) for name in COLUMNS if hasattr(self, name)})
         try:
-            found, seed = model._find(checked, weight, land)
+            found, seed = model._find(checked, land)
             if found.interrupted:
                 raise KeyboardInterrupt
             model._adopt(checked.kind, found, seed)
-            log_best, _ = weighed(model._score_checked(checked).log_best(), weight)
+            log_best, _ = weighed(model._score_checked(checked).log_best(), checked.weight)
         except (ValueError, RuntimeError, MemoryError) as error:
-            return failed(cell, checked.x.shape[1], str(error) or type(error).__name__)
+            return failed(cell, checked.shape[1], str(error) or type(error).__name__)
         figures = Figures(model.loglik_, model.n_parameters_, found.facts.weight, log_best)
         return Trial(cell, figures, model.status_, model)
 

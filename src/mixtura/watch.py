@@ -1,11 +1,15 @@
-"""Watch: lines about a running fit, for ``verbose``."""
+"""Watch: lines about a running fit, for ``verbose`` and ``progress``."""
 
+import sys
 from collections.abc import Callable
 from time import perf_counter
 
 from torch import Tensor
 
 from mixtura.em import Turn
+
+SECONDS = 2.0
+"""Between two lines about progress."""
 
 
 def printer(verbose: int, interval: int) -> Callable[[Tensor, Turn], None]:
@@ -22,5 +26,47 @@ def printer(verbose: int, interval: int) -> Callable[[Tensor, Turn], None]:
         if verbose > 1:
             line += f", log likelihood {float(turn.bound.max()):.6f}, {perf_counter() - begun:.2f} s"
         print(line)
+
+    return watch
+
+
+Say = Callable[[str], object]
+"""Receives one line."""
+
+
+def speaker(progress: "bool | Say") -> Say | None:
+    """Where lines about progress go: nowhere, to stderr, or to a function of the user's."""
+    if callable(progress):
+        return progress
+    return (lambda line: print(line, file=sys.stderr, flush=True)) if progress else None
+
+
+def ticker(say: Say, seconds: float = SECONDS) -> Callable[[Tensor, Turn], None]:
+    """A watcher that says now and then how far a fit has come; one that is over before says nothing."""
+    begun = last = perf_counter()
+    passes = 0
+
+    def watch(live: Tensor, turn: Turn) -> None:
+        nonlocal passes, last
+        passes += 1
+        if perf_counter() - last < seconds:
+            return
+        last = perf_counter()
+        running = f"{len(live)} start{'s' if len(live) > 1 else ''} running"
+        say(f"pass {passes}, {running}, log likelihood {float(turn.bound.max()):.6g}, {last - begun:.0f} s")
+
+    return watch
+
+
+def watcher(verbose: int, interval: int, progress: "bool | Say") -> Callable[[Tensor, Turn], None] | None:
+    """Everything that watches a fit, or None where nobody does."""
+    say = speaker(progress)
+    each = [*([printer(verbose, interval)] if verbose else []), *([ticker(say)] if say else [])]
+    if len(each) < 2:
+        return each[0] if each else None
+
+    def watch(live: Tensor, turn: Turn) -> None:
+        for one in each:
+            one(live, turn)
 
     return watch

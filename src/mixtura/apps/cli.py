@@ -1,9 +1,7 @@
 """The command ``mixtura``: arguments, messages and exit codes; what a command does stands in a module of its own."""
 
 import argparse
-import csv
 import json
-import math
 import signal
 import sys
 import threading
@@ -13,10 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mixtura import __version__
+from mixtura.apps import options
 
 # Nothing heavy is imported here: `mixtura --help` answers without torch.
-
-COVARIANCES = "full, tied, diag, spherical, tied_diag, tied_spherical"
 
 COULD_NOT, WRONG_USAGE = 1, 2
 
@@ -51,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; nothing is left to tell them.
         sys.stderr.close()
         return COULD_NOT
-    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         # By name, since importing the class would import torch for every command.
         wrong = type(error).__name__ in ("NoColumn", "Usage")
         return _complain(program, _words(error), WRONG_USAGE if wrong else COULD_NOT)
@@ -71,41 +68,102 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"mixtura {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_fit(commands)
-    _add_demo(commands)
+    for add in (_add_fit, _add_predict, _add_sample, _add_describe, _add_report, _add_demo):
+        add(commands)
     return top
 
 
 def _add_fit(commands: Any) -> None:
     fit = commands.add_parser(
         "fit",
-        help="fit a mixture to a table",
-        description="Fit a Gaussian mixture to the numeric columns of a .csv, .tsv or .npy file.",
-        epilog="DIR gets the labels (identifier, label, posteriors, uncertainty, log density of every row) and "
-        "summary.json, all complete or none; an earlier run's are replaced.",
+        help="fit mixtures to a table, choose one, and report",
+        description=f"Fit Gaussian mixtures to the numeric columns of a {options.READS} file, and keep the best.",
+        epilog="DIR gets model.safetensors, the labels (identifier, label, posteriors, uncertainty, log density of "
+        "every row), summary.json and report.html, all complete or none; an earlier run's are replaced.",
     )
     add = fit.add_argument
-    add("data", metavar="DATA", type=Path, help="the table; .npy files are memory-mapped")
-    add("-k", "--components", metavar="K", type=_positive, required=True, help="number of components")
+    add("data", metavar="DATA", type=Path, help="the table, which is never held in memory")
+    add(
+        "-k",
+        "--components",
+        metavar="K",
+        type=options.sizes,
+        default=tuple(range(1, 10)),
+        help="number of components, or several to choose from: 3, 1:9 or 2,4,8 (default: 1:9)",
+    )
     add("-o", "--output", metavar="DIR", type=Path, help="directory for the results; without it nothing is written")
-    add("--covariance", metavar="NAME", default="full", help=f"{COVARIANCES} (default: full)")
-    add("--columns", metavar="A,B", type=_names, help="columns to use; of a .npy file their indices from 0")
-    add("--id", metavar="COLUMN", help="column that identifies rows; it is copied and not fitted")
-    add("--transform", choices=["asinh"], help="fit asinh(x / cofactor), usual for cytometry")
-    add("--cofactor", metavar="C", type=_cofactor, help="of the transform (default: 150)")
-    add("--seed", metavar="N", type=_natural, default=0, help="of all random draws (default: 0)")
-    add("--device", metavar="NAME", help="cpu, cuda, mps or auto (default: cpu)")
+    structures = f"{options.COVARIANCES}; several with commas; auto or all (default: full)"
+    add("--covariance", metavar="NAME", type=options.names, default=["full"], help=structures)
+    add("--criterion", choices=["bic", "icl", "aic"], default="bic", help="what chooses (default: bic)")
+    add("--effort", choices=["quick", "standard"], default="standard", help="of the search for each optimum")
+    add("--seed", metavar="N", type=options.natural, default=0, help="of all random draws (default: 0)")
     add("--labels-format", choices=["csv", "parquet"], help="default: parquet where pyarrow is installed")
-    add("--json", action="store_true", help="print the summary as JSON")
-    add("--quiet", action="store_true", help="no notes on stderr")
+    add("--no-report", action="store_true", help="do not write report.html")
+    add("--credit", metavar="TEXT", help="whose data these are: a line under every picture of the report")
+    options.add_reading(fit)
+    options.add_common(fit)
     fit.set_defaults(run=_fit)
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="label new rows with a saved model",
+        description="Label the rows of a file: the columns of the fit are found by name, and transformed as then.",
+    )
+    predict.add_argument("model", metavar="MODEL", type=Path, help="a model.safetensors")
+    predict.add_argument("data", metavar="DATA", type=Path, help=f"a {options.READS} file")
+    options.add_output(predict, "labels, posteriors, uncertainty and log density: .parquet or .csv")
+    predict.add_argument("--id", metavar="COLUMN", help="column that identifies rows; it is copied")
+    options.add_common(predict)
+    predict.set_defaults(run=_predict)
+
+
+def _add_sample(commands: Any) -> None:
+    sample = commands.add_parser(
+        "sample",
+        help="draw rows from a saved model",
+        description="Draw rows from a saved model, in the units of the data that it was fitted to.",
+    )
+    sample.add_argument("model", metavar="MODEL", type=Path, help="a model.safetensors")
+    sample.add_argument("-n", "--rows", metavar="N", type=options.positive, default=1000, help="default: 1000")
+    options.add_output(sample, "the rows and the component of each: .parquet or .csv")
+    sample.add_argument("--seed", metavar="N", type=options.natural, help="of the draws (default: a fresh one)")
+    options.add_common(sample, device=False)
+    sample.set_defaults(run=_sample)
+
+
+def _add_describe(commands: Any) -> None:
+    describe = commands.add_parser(
+        "describe",
+        help="a saved model in words",
+        description="A saved model in words and a table.",
+    )
+    describe.add_argument("model", metavar="MODEL", type=Path, help="a model.safetensors")
+    describe.add_argument("--methods", action="store_true", help="a paragraph for the methods section, to paste")
+    options.add_common(describe, device=False)
+    describe.set_defaults(run=_describe)
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser(
+        "report",
+        help="a report of a saved model and data",
+        description="Write one HTML file about a saved model and how it sees the rows of a file.",
+    )
+    report.add_argument("model", metavar="MODEL", type=Path, help="a model.safetensors")
+    report.add_argument("data", metavar="DATA", type=Path, help=f"a {options.READS} file")
+    options.add_output(report, "the report: .html")
+    report.add_argument("--credit", metavar="TEXT", help="whose data these are: a line under every picture")
+    options.add_common(report)
+    report.set_defaults(run=_report)
 
 
 def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
-        help="fit and draw two examples",
-        description="Fit and draw three simulated clusters and a sample of a real flow-cytometry table.",
+        help="fit and draw two examples, with a report",
+        description="Fit three simulated clusters and a real flow-cytometry file, draw them and write a report.",
     )
     demo.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path("demo"), help="default: demo")
     demo.set_defaults(run=_demo)
@@ -114,28 +172,74 @@ def _add_demo(commands: Any) -> None:
 def _fit(asked: argparse.Namespace) -> None:
     if asked.cofactor is not None and asked.transform is None:
         raise Usage("--cofactor belongs to --transform asinh, which is not given: add it or leave --cofactor out")
+    if asked.transform_columns is not None and asked.transform is None:
+        raise Usage("--transform-columns belongs to --transform asinh, which is not given: add it")
+    if asked.output is None and asked.labels_format is not None:
+        raise Usage("--labels-format is given, but no -o DIR to write labels to: add it")
     from mixtura.apps import fit, summary
-    from mixtura.apps.job import Job
-    from mixtura.covariance import STRUCTURES
+    from mixtura.apps.job import Job, Reading
 
-    if asked.covariance not in STRUCTURES:
-        raise Usage(f"--covariance {asked.covariance!r} is not a structure: use one of {', '.join(STRUCTURES)}")
     job = Job(
-        data=asked.data,
+        reading=Reading(asked.data, **options.reading(asked)),
         components=asked.components,
-        covariance=asked.covariance,
-        columns=asked.columns,
-        id=asked.id,
-        cofactor=None if asked.transform is None else asked.cofactor or 150.0,
+        covariance=_covariance(asked.covariance),
+        criterion=asked.criterion,
+        effort=asked.effort,
         seed=asked.seed,
         device=asked.device,
         output=asked.output,
         labels=asked.labels_format,
+        report=False if asked.no_report else None,
+        credit=asked.credit,
     )
-    done = fit.run(job, _silent if asked.quiet else _note)
-    print(json.dumps(done.summary, indent=2, ensure_ascii=False) if asked.json else summary.text(done))
+    note = _noter(asked)
+    done = fit.run(job, note)
+    _print(asked, done.summary, lambda: summary.text(done))
     for path in done.files:
-        (_silent if asked.quiet else _note)(f"wrote {path}")
+        note(f"wrote {path}")
+
+
+def _covariance(given: list[str]) -> str | tuple[str, ...]:
+    from mixtura.covariance import STRUCTURES
+
+    if given in (["auto"], ["all"]):
+        return given[0]
+    if unknown := [name for name in given if name not in STRUCTURES]:
+        known = ", ".join(STRUCTURES)
+        raise Usage(f"--covariance {unknown[0]!r} is not a structure: use one of {known}, or auto, or all")
+    return tuple(given)
+
+
+def _predict(asked: argparse.Namespace) -> None:
+    from mixtura.apps import predict
+
+    told = predict.predict(asked.model, asked.data, asked.output, device=asked.device, id=asked.id)
+    counts = ", ".join(f"{count:,}" for count in told["counts"])
+    _print(asked, told, lambda: f"{told['rows']:,} rows labelled; in components 0 …: {counts}")
+    _noter(asked)(f"wrote {asked.output}")
+
+
+def _sample(asked: argparse.Namespace) -> None:
+    from mixtura.apps import predict
+
+    told = predict.sample(asked.model, asked.rows, asked.output, asked.seed)
+    _print(asked, told, lambda: f"{told['rows']:,} rows drawn from {told['model']}")
+    _noter(asked)(f"wrote {asked.output}")
+
+
+def _describe(asked: argparse.Namespace) -> None:
+    from mixtura.apps import describe
+
+    model, told = describe.loaded(asked.model)
+    _print(asked, told, lambda: (describe.methods if asked.methods else describe.text)(model, told))
+
+
+def _report(asked: argparse.Namespace) -> None:
+    from mixtura.apps import describe
+
+    told = describe.report(asked.model, asked.data, asked.output, credit=asked.credit, device=asked.device)
+    _print(asked, told, lambda: f"report of {told['rows']:,} rows")
+    _noter(asked)(f"wrote {asked.output}")
 
 
 def _demo(asked: argparse.Namespace) -> None:
@@ -143,6 +247,15 @@ def _demo(asked: argparse.Namespace) -> None:
 
     for line in demo.run(asked.output):
         print(line, flush=True)
+
+
+def _print(asked: argparse.Namespace, told: dict[str, Any], text: Any) -> None:
+    """The result on stdout."""
+    print(json.dumps(told, indent=2, ensure_ascii=False) if asked.json else text())
+
+
+def _noter(asked: argparse.Namespace) -> Any:
+    return _silent if asked.quiet else _note
 
 
 def _note(line: str) -> None:
@@ -186,31 +299,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _names(given: str) -> list[str]:
-    # Read as a line of CSV, so that a name with a comma in it can be quoted.
-    return [name.strip() for name in next(csv.reader([given], skipinitialspace=True), [])]
-
-
-def _positive(given: str) -> int:
-    value = _natural(given)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{given} was given, expected a whole number from 1")
-    return value
-
-
-def _natural(given: str) -> int:
-    if not given.isdecimal():
-        raise argparse.ArgumentTypeError(f"{given!r} was given, expected a whole number")
-    return int(given)
-
-
-def _cofactor(given: str) -> float:
-    try:
-        value = float(given)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{given!r} was given, expected a number above 0, such as 5 or 150")
-    return value

@@ -1,24 +1,23 @@
-"""The command ``mixtura fit``: read a table, fit a mixture, write labels and a summary, and say what was found."""
+"""The command ``mixtura fit``: read a table, fit mixtures, write model, labels, summary and report."""
 
-import hashlib
 import json
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mixtura.apps import labels
+from mixtura.apps import columns, describe, labels, remarks
 from mixtura.apps.job import Done, Job
-from mixtura.apps.summary import summary
+from mixtura.apps.labels import Sampler, Tally
+from mixtura.apps.summary import file_facts, summary
 from mixtura.apps.together import Together
-from mixtura.data.table import Table, read_table
+from mixtura.data.base import Source
 
 Note = Callable[[str], None]
 """Receives one line about progress or a reservation."""
+
+MODEL, SUMMARY, REPORT = "model.safetensors", "summary.json", "report.html"
 
 
 def run(job: Job, note: Note) -> Done:
@@ -31,91 +30,107 @@ def run(job: Job, note: Note) -> Done:
     """
     kind = job.labels or labels.default_format()
     if kind == "parquet":
-        labels.check_parquet()
-    table = read_table(job.data, job.columns, job.id)
-    note(f"read {len(table):,} rows and {len(table.columns)} columns from {job.data.name}")
-    if job.components > len(table):
-        raise ValueError(f"-k {job.components} asks for more components than the {len(table)} rows: use fewer")
+        columns.check_parquet()
+    if job.report:
+        report.check_installed.installed()
+    notes: list[str] = []
+    tell = _both(note, notes)
     if job.output is None:
-        return _done(job, table, note, lambda chunk: None)
+        return replace(_done(job, tell, lambda chunk: None), notes=notes)
     name = f"labels.{kind}"
     with Together(job.output) as outputs:
-        with labels.writer(outputs.path(name), kind) as append:
-            done = _done(job, table, note, append)
-        done.summary["labels"] = name
-        if (earlier := _labels_of(job.output)) not in (None, name):
-            outputs.drop(str(earlier))
-            note(f"{earlier} of an earlier run goes: {name} takes its place")
-        text = json.dumps(done.summary, indent=2, ensure_ascii=False, allow_nan=False)
-        outputs.path("summary.json").write_text(text + "\n", encoding="utf-8")
-    return replace(done, files=[job.output / name, job.output / "summary.json"])
+        with columns.writer(outputs.path(name), kind) as append:
+            done = replace(_done(job, tell, append), notes=notes)
+        done.model.save(outputs.path(MODEL))
+        names = [MODEL, name, SUMMARY]
+        if job.report or (job.report is None and report.installed()):
+            names.append(REPORT)
+            done.summary["report"] = REPORT
+            outputs.path(REPORT).write_text(describe.html(done, job.reading.data.name, job.credit), encoding="utf-8")
+        elif job.report is None:
+            note('no report: that needs pip install "mixtura[report]"')
+        done.summary.update(labels=name, model=MODEL)
+        for earlier in _earlier(job.output):
+            if earlier not in names:
+                outputs.drop(earlier)
+                note(f"{earlier} of an earlier run goes: {name} takes its place")
+        write_json(outputs.path(SUMMARY), done.summary)
+    return replace(done, files=[job.output / name for name in names])
 
 
-def _done(job: Job, table: Table, note: Note, append: Callable[[dict[str, Any]], None]) -> Done:
+def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Done:
     # The digest comes before the fit, so that it is of the bytes that were read.
-    digest = {"file": job.data.name, "bytes": job.data.stat().st_size, "sha256": sha256(job.data)}
-    table = transformed(table, job.cofactor)
-    model = fitted(job, table, note)
-    found, facts = scored(model, table, append)
-    return Done(model, table, found, {**summary(model, table, job, **facts), "input": digest}, [])
+    file = file_facts(job.reading.data)
+    source = job.reading.source()
+    for sentence in source.about.told:
+        note(sentence)
+    model = fitted(job, source, note)
+    tally, sampler = Tally(model.n_components), Sampler(source.shape[1], job.seed)
+    for chunk in labels.chunks(model, source, tally, sampler):
+        append(chunk)
+    sample = sampler.rows()
+    for sentence in remarks.remarks(sample, source):
+        note(f"warning: {sentence}")
+    told = summary(model, source, tally, device=job.device)
+    return Done(model, {**told, "input": file}, sample, labels.of(model, sample))
 
 
-def fitted(job: Job, table: Table, note: Note) -> Any:
-    """The estimator, fitted; its warnings become notes."""
-    from mixtura import GaussianMixture
+def fitted(job: Job, source: Source, note: Note) -> Any:
+    """The estimator, fitted, or the best of a search; warnings become notes."""
+    from mixtura import GaussianMixture, MixtureSearch
 
-    model = GaussianMixture(job.components, covariance_type=job.covariance, random_state=job.seed, device=job.device)
+    note(f"reading {job.reading.data.name}: {source.shape[1]} columns")
+    kept: dict[str, Any] = {"effort": job.effort, "random_state": job.seed, "device": job.device, "progress": note}
+    single = len(job.components) == 1 and _one(job.covariance)
+    model: Any
+    if single:
+        model = GaussianMixture(job.components[0], covariance_type=single, **kept)
+    else:
+        base = GaussianMixture(**kept)
+        model = MixtureSearch(job.components, job.covariance, job.criterion, estimator=base, progress=note)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(table.x)
+        model.fit(source)
     for warning in caught:
         if issubclass(warning.category, UserWarning):
             note(f"warning: {warning.message}")
-    note(f"fitted {job.components} components in {model.n_iter_} iterations: {model.status_}")
+    if not single:
+        for finding in model._told:
+            note(f"warning: {finding.message}")
+        model = model.best_estimator_
+    model.progress = False
+    shape = "component" if model.n_components == 1 else "components"
+    note(f"fitted {model.n_components} {shape} in {model.n_iter_} iterations: {model.status_}")
     return model
 
 
-def transformed(table: Table, cofactor: float | None) -> Table:
-    """asinh(x / cofactor) of every column; without a cofactor the table itself.
+def _one(covariance: str | tuple[str, ...]) -> str:
+    """The structure where just one is asked for."""
+    from mixtura.covariance import STRUCTURES
 
-    The transform is roughly linear within ± the cofactor and logarithmic beyond, on both sides of 0.
-    """
-    if cofactor is None:
-        return table
-    if isinstance(table.x, np.ndarray):
-        kept = table.x if table.x.dtype in (np.float32, np.float64) else table.x.astype(np.float64)
-        return replace(table, x=np.arcsinh(kept / kept.dtype.type(cofactor)))
-    import pyarrow
-
-    arrays = [np.arcsinh(table.x[name].to_numpy() / cofactor) for name in table.columns]
-    return replace(table, x=pyarrow.table(arrays, names=table.columns))
+    names = (covariance,) if isinstance(covariance, str) else covariance
+    return names[0] if len(names) == 1 and names[0] in STRUCTURES else ""
 
 
-def scored(model: Any, table: Table, append: Callable[[dict[str, Any]], None]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Every row's label, with each chunk handed on, and the sums over rows that a summary needs."""
-    found = np.empty(len(table), dtype=np.int64)
-    best = 0.0
-    start = 0
-    for chunk in labels.chunks(model, table):
-        append(chunk)
-        here = chunk["label"]
-        found[start : start + len(here)] = here
-        best += float(np.log1p(-chunk["uncertainty"].astype(np.float64)).sum())
-        start += len(here)
-    counts = np.bincount(found, minlength=len(model.weights_)).tolist()
-    return found, {"counts": counts, "log_best": best if math.isfinite(best) else math.nan}
+def _both(note: Note, notes: list[str]) -> Note:
+    def tell(line: str) -> None:
+        notes.append(line)
+        note(line)
+
+    return tell
 
 
-def sha256(path: Path) -> str:
-    """The digest of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def write_json(path: Path, told: dict[str, Any]) -> None:
+    """Write plain values as JSON."""
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
-def _labels_of(directory: Path) -> str | None:
-    """The file of labels that an earlier run wrote beside its summary."""
+def _earlier(directory: Path) -> list[str]:
+    """What an earlier run wrote beside its summary."""
     try:
-        name = json.loads((directory / "summary.json").read_text(encoding="utf-8"))["labels"]
+        told = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        names = {told[key] for key in ("labels", "report") if key in told}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return name if name in ("labels.parquet", "labels.csv") else None
+        return []
+    return sorted(names & {"labels.parquet", "labels.csv", REPORT})

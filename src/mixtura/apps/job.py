@@ -1,12 +1,49 @@
-"""Job and Done: what the command ``mixtura fit`` was asked for, and what came of it."""
+"""Job: what a command was asked for, and what came of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mixtura.data.table import Table
+from mixtura.data.base import Source
+from mixtura.data.scan import scan
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which rows, and how they are read: the arguments of :func:`mixtura.scan`.
+
+    Attributes:
+        data: the file.
+        columns: features; None uses all but ``id`` and ``weight``.
+        id: column that identifies rows.
+        weight: column of row weights.
+        transform: ``asinh`` or None.
+        cofactor: of the transform.
+        transform_columns: features to transform; None is all that it is meant for.
+        separator: between the cells of a text; None finds it.
+        decimal: the decimal point of a text; None finds it.
+        array: name in an ``.npz`` file.
+        compensate: take out the spillover of an FCS file; None where it holds a matrix.
+    """
+
+    data: Path
+    columns: list[str] | None = None
+    id: str | None = None
+    weight: str | None = None
+    transform: str | None = None
+    cofactor: float = 150.0
+    transform_columns: list[str] | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    array: str | None = None
+    compensate: bool | None = None
+
+    def source(self) -> Source:
+        """The rows."""
+        options = {name: value for name, value in vars(self).items() if name != "data"}
+        return scan(self.data, **options)
 
 
 @dataclass(frozen=True)
@@ -14,28 +51,30 @@ class Job:
     """What to fit, and where the results go.
 
     Attributes:
-        data: the table.
-        components: K.
-        covariance: name of the structure.
-        columns: columns to use; None uses all but ``id``.
-        id: column that identifies rows.
-        cofactor: fit asinh(x / cofactor); None fits x.
+        reading: the rows.
+        components: numbers of components to try.
+        covariance: names of structures to try, or ``auto`` or ``all``.
+        criterion: which of them is best.
+        effort: how hard the optimum is looked for.
         seed: of all random draws.
         device: where to compute.
         output: directory of the results; None writes nothing.
         labels: ``parquet`` or ``csv``; None takes Parquet where it can be written.
+        report: write a report; None where it can be written.
+        credit: whose data these are, for the report.
     """
 
-    data: Path
-    components: int
-    covariance: str = "full"
-    columns: list[str] | None = None
-    id: str | None = None
-    cofactor: float | None = None
+    reading: Reading
+    components: tuple[int, ...]
+    covariance: str | tuple[str, ...] = "full"
+    criterion: str = "bic"
+    effort: str = "standard"
     seed: int = 0
     device: str | None = None
     output: Path | None = None
     labels: str | None = None
+    report: bool | None = None
+    credit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,14 +83,33 @@ class Done:
 
     Attributes:
         model: the fitted estimator.
-        table: the rows as they were fitted.
-        labels: (N,) the component of every row.
         summary: everything in ``summary.json``.
+        sample: (n, D), at most 20,000 of the rows as they were fitted, drawn evenly.
+        labels: (n,) the components of these.
+        notes: what was said on the way.
         files: what was written.
     """
 
     model: Any
-    table: Table
-    labels: np.ndarray
     summary: dict[str, Any]
-    files: list[Path]
+    sample: np.ndarray
+    labels: np.ndarray
+    notes: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+
+def reading_of(model: Any, data: Path, **options: Any) -> Reading:
+    """How to read new rows for a model: its columns, and what was done to their values."""
+    known = getattr(model, "source_", None)
+    if known is None:
+        names = getattr(model, "feature_names_in_", None)
+        return Reading(data, None if names is None else [str(n) for n in names], **options)
+    steps = {step["name"]: step for step in known["steps"]}
+    taken = steps.get("asinh")
+    if taken is not None:
+        options |= {"transform": "asinh", "cofactor": taken["cofactor"], "transform_columns": list(taken["columns"])}
+    if "compensate" in steps:
+        options |= {"compensate": True}
+    elif data.suffix.lower() in (".fcs", ".lmd"):
+        options |= {"compensate": False}
+    return Reading(data, list(known["columns"]), **options)

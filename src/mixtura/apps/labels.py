@@ -1,18 +1,27 @@
-"""Labels: what a fitted model says of every row, computed and written in chunks."""
+"""Labels: what a fitted model says of every row of a source, computed and written a block at a time."""
 
-import csv
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
-from mixtura.data.table import Table
+from mixtura.apps.doubt import Doubt
+from mixtura.data.array import Array
+from mixtura.data.base import Source
+from mixtura.fitted import place
+from mixtura.inputs import Kind
+from mixtura.scoring import Said, Scores
+from mixtura.sourced import Watched, check_source
+from mixtura.survey import Reservoir
 
 ROWS = 65536
 """Rows that are scored and written at a time."""
+
+SHOWN = 20_000
+"""Rows of the sample that pictures are made of."""
 
 
 def default_format() -> str:
@@ -20,94 +29,103 @@ def default_format() -> str:
     return "parquet" if importlib.util.find_spec("pyarrow") else "csv"
 
 
-def chunks(model: Any, table: Table, rows: int = ROWS) -> Iterator[dict[str, Any]]:
+@dataclass
+class Tally:
+    """What a summary needs of all rows, added up block by block.
+
+    Attributes:
+        components: how many.
+        counts: (K,) rows of each.
+        rows: how many.
+        weight: the sum of their weights.
+        log_best: Σ w log max p(k | x).
+        loglik: Σ w log p(x).
+        doubt: how sure the model is of the rows.
+    """
+
+    components: int
+    counts: np.ndarray = field(init=False)
+    rows: int = 0
+    weight: float = 0.0
+    log_best: float = 0.0
+    loglik: float = 0.0
+    doubt: Doubt = field(default_factory=Doubt)
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(self.components, dtype=np.int64)
+
+    def add(self, said: Said, weight: torch.Tensor | None) -> None:
+        """Count some rows."""
+        best = said.log_best.to(torch.float64)
+        w = torch.ones_like(best) if weight is None else weight
+        self.counts += np.bincount(said.label.numpy(), minlength=self.components)
+        self.rows += len(best)
+        self.weight += float(w.sum())
+        here = w > 0
+        self.log_best += float(best[here] @ w[here])
+        self.loglik += float(said.log_density.to(torch.float64)[here] @ w[here])
+        self.doubt += Doubt.of(-best.expm1())
+
+
+class Sampler:
+    """At most ``SHOWN`` rows, drawn evenly from all that pass."""
+
+    def __init__(self, features: int, seed: int) -> None:
+        self._reservoir = Reservoir(features, seed, SHOWN)
+
+    def add(self, x: torch.Tensor) -> None:
+        """Let rows pass."""
+        wide = x.to(torch.float64)
+        self._reservoir.add(wide, wide.new_ones(len(wide)))
+
+    def rows(self) -> np.ndarray:
+        """(n, D) of them, in random order."""
+        found: np.ndarray = self._reservoir.crowd().x.numpy()
+        return found
+
+
+def chunks(
+    model: Any, source: Source, tally: Tally, sampler: Sampler | None = None, rows: int = ROWS
+) -> Iterator[dict[str, Any]]:
     """Columns for consecutive rows: identifier, label, posteriors, uncertainty and log density.
 
     Args:
         model: fitted.
-        table: N rows.
+        source: N rows.
+        tally: counts them.
+        sampler: draws from them.
         rows: most rows of a chunk.
+
+    Raises:
+        ValueError: the rows are not of the columns that the model was fitted on, or a value is not finite.
     """
-    name = table.id_column if table.id_column not in (None, "") else "row"
-    taken = ("label", "uncertainty", "log_density")
-    name = f"id_{name}" if name in taken or str(name).startswith("posterior_") else name
-    for start in range(0, len(table), rows):
-        stop = min(start + rows, len(table))
-        x = table.rows(start, stop)
-        posteriors = model.predict_proba(x)
+    check_source(model, source, reset=False, least_rows=1, sample_weight=None)
+    name = named(source.about.id)
+    for block in Watched(source).blocks(rows, ids=True):
+        device = place(model.device, Kind(block.x.dtype, None))
+        said = Scores(model.mixture_, Array(block.x), block.x.dtype, device).every()
+        tally.add(said, block.weight)
+        if sampler is not None:
+            sampler.add(block.x)
+        ids = np.arange(block.start, block.start + len(block.x)) if block.ids is None else block.ids
         yield {
-            str(name): np.arange(start, stop) if table.ids is None else table.ids[start:stop],
-            "label": model.predict(x),
-            **{f"posterior_{k}": posteriors[:, k] for k in range(posteriors.shape[1])},
-            "uncertainty": model.uncertainty(x),
-            "log_density": model.score_samples(x),
+            name: ids,
+            "label": said.label.numpy(),
+            **{f"posterior_{k}": p.numpy() for k, p in enumerate(said.posterior)},
+            "uncertainty": (-said.log_best.expm1()).numpy(),
+            "log_density": said.log_density.numpy(),
         }
 
 
-@contextmanager
-def writer(path: Path, kind: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that appends a chunk to a new file.
-
-    Args:
-        path: the file.
-        kind: ``parquet`` or ``csv``.
-
-    Raises:
-        ModuleNotFoundError: Parquet was asked for and pyarrow is not installed.
-    """
-    with (_parquet if kind == "parquet" else _csv)(path) as append:
-        yield append
+def of(model: Any, rows: np.ndarray) -> np.ndarray:
+    """(n,) the components of rows in memory."""
+    x = rows.astype(np.float32 if model._kind.dtype == torch.float32 else np.float64)
+    scores = Scores(model.mixture_, Array(x), model._kind.dtype, place(model.device, Kind(model._kind.dtype, None)))
+    return scores.labels().cpu().numpy()
 
 
-@contextmanager
-def _csv(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        out = csv.writer(stream, lineterminator="\n")
-        begun = False
-
-        def append(chunk: dict[str, Any]) -> None:
-            nonlocal begun
-            if not begun:
-                out.writerow(chunk)
-                begun = True
-            out.writerows(zip(*map(_cells, chunk.values()), strict=True))
-
-        yield append
-
-
-def _cells(column: Any) -> list[Any]:
-    return list(column.tolist() if isinstance(column, np.ndarray) else column.to_pylist())
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    check_parquet()
-    import pyarrow
-    from pyarrow import parquet
-
-    out: Any = None
-
-    def append(chunk: dict[str, Any]) -> None:
-        nonlocal out
-        table = pyarrow.table(chunk)
-        if out is None:
-            out = parquet.ParquetWriter(path, table.schema)
-        out.write_table(table)
-
-    try:
-        yield append
-    finally:
-        if out is not None:
-            out.close()
-
-
-def check_parquet() -> None:
-    """Complain early where Parquet cannot be written.
-
-    Raises:
-        ModuleNotFoundError: pyarrow is not installed.
-    """
-    if not importlib.util.find_spec("pyarrow"):
-        raise ModuleNotFoundError(
-            'writing Parquet needs pyarrow: pip install "mixtura[table]", or use --labels-format csv'
-        )
+def named(column: str | None) -> str:
+    """What the column of identifiers is called: as in the data, but for names that are taken."""
+    name = column if column not in (None, "") else "row"
+    taken = ("label", "uncertainty", "log_density")
+    return f"id_{name}" if name in taken or str(name).startswith("posterior_") else str(name)

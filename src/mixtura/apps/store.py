@@ -160,9 +160,10 @@ def _fitted(model: PublishedMixture, name: str) -> bool:
 
 
 def portable(model: PublishedMixture) -> dict[str, Any]:
-    """The parameters that mean the same elsewhere: no device, and the seed in place of a generator."""
+    """The parameters that mean the same elsewhere: no device or progress, and the seed in place of a generator."""
     params = dict(model.get_params(deep=False))
-    params.pop("device", None)
+    for here in ("device", "progress"):
+        params.pop(here, None)
     if isinstance(params.get("random_state"), np.random.RandomState | np.random.Generator | torch.Generator):
         params["random_state"] = getattr(model, "seed_", None)
     return params

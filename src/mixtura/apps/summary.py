@@ -1,6 +1,8 @@
 """Summary: what a command found, as plain numbers for ``summary.json`` and as text for the terminal."""
 
+import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,11 @@ import torch
 
 from mixtura import __version__
 from mixtura.apps import words
-from mixtura.apps.job import Done, Job
+from mixtura.apps.job import Done
+from mixtura.apps.labels import Tally
 from mixtura.criteria import Figures, aic, bic, icl
-from mixtura.data.table import Table
+from mixtura.data.base import Source
+from mixtura.data.steps import feature_names, say_steps
 from mixtura.fitted import place
 from mixtura.inputs import Kind
 
@@ -19,46 +23,88 @@ FORMAT = 1
 """Version of the layout of ``summary.json``; raised when a key changes its meaning or goes."""
 
 
-def summary(model: Any, table: Table, job: Job, *, counts: list[int], log_best: float) -> dict[str, Any]:
+def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> dict[str, Any]:
     """What a fit found and how it was made, in types that JSON knows; numbers that are not finite become None.
+
+    ``summary.schema.json`` beside this file says what each key means.
 
     Args:
         model: fitted.
-        table: the rows as they were fitted.
-        job: what was asked for.
-        counts: (K,) rows of each component.
-        log_best: Σ log max p(k | x).
+        source: the rows.
+        tally: what was counted of them.
+        device: where they were counted.
     """
-    figures = Figures(model.loglik_, model.n_parameters_, len(table), log_best)
+    figures = Figures(model.loglik_, model.n_parameters_, tally.weight, tally.log_best)
+    about = source.about
     told = {
         "format_version": FORMAT,
         "versions": versions(),
         "seed": model.seed_,
-        "device": str(place(job.device, Kind(torch.float64, None))),
+        "device": str(place(device, Kind(torch.float64, None))),
         "threads": torch.get_num_threads(),
-        "rows": len(table),
-        "columns": table.columns,
-        "columns_left_out": table.left_out,
-        "id": job.id,
-        "transform": None if job.cofactor is None else {"name": "asinh", "cofactor": job.cofactor},
-        "covariance_type": model.covariance_type,
-        "n_components": model.n_components,
-        "weights": model.weights_,
-        "means": model.means_,
-        "covariances": model.covariances_,
-        "counts": counts,
+        "rows": tally.rows,
+        "weight": tally.weight,
+        "columns": feature_names(source),
+        "columns_left_out": about.left_out,
+        "id": about.id,
+        "weight_column": about.weight,
+        "steps": about.steps,
+        "told": about.told,
+        **parameters(model),
+        "counts": tally.counts,
+        "doubt": tally.doubt.told(),
         "loglik": model.loglik_,
         "bic": bic(figures),
         "aic": aic(figures),
         "icl": icl(figures),
         "n_parameters": figures.parameters,
+        "selection": getattr(model, "selection_", None),
+    }
+    return {key: plain(value) for key, value in told.items()}
+
+
+def of_model(model: Any) -> dict[str, Any]:
+    """What a model tells of itself, without its rows, in the words of :func:`summary`."""
+    known = getattr(model, "source_", None)
+    figures = Figures(getattr(model, "loglik_", math.nan), model.n_parameters_, getattr(model, "_weight", math.nan))
+    told = {
+        "format_version": FORMAT,
+        "versions": versions(),
+        "seed": getattr(model, "seed_", None),
+        "rows": getattr(model, "_weight", None),
+        "columns": words.feature_names(model) if known is None else known["columns"],
+        "steps": [] if known is None else known["steps"],
+        **parameters(model),
+        "loglik": figures.loglik,
+        "bic": bic(figures),
+        "aic": aic(figures),
+        "n_parameters": figures.parameters,
+        "selection": getattr(model, "selection_", None),
+    }
+    return {key: plain(value) for key, value in told.items()}
+
+
+def parameters(model: Any) -> dict[str, Any]:
+    """What was estimated, and how that ended."""
+    return {
+        "covariance_type": model.covariance_type,
+        "n_components": model.n_components,
+        "weights": model.weights_,
+        "means": model.means_,
+        "covariances": model.covariances_,
         "status": model.status_,
         "n_iter": model.n_iter_,
         "converged": model.converged_,
         "findings": [{"kind": f.kind, "component": f.component, "message": f.message} for f in model.diagnose()],
-        "starts": model.starts_,
+        "starts": getattr(model, "starts_", []),
     }
-    return {key: plain(value) for key, value in told.items()}
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a file."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
 def versions() -> dict[str, str]:
@@ -91,6 +137,6 @@ def text(done: Done) -> str:
         done: what came of the job.
     """
     told = done.summary
-    notes = [f"means are of asinh(x / {told['transform']['cofactor']:g})"] if told["transform"] else []
     known = math.nan if told["icl"] is None else told["icl"]
+    notes = [f"means are of {said}" for said in [say_steps(told["steps"])] if told["steps"]]
     return words.describe(done.model, columns=told["columns"], counts=told["counts"], icl=known, notes=notes)

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mixtura.cells import UNSOUND, ranking
 from mixtura.covariance import structure
 from mixtura.criteria import Figures, aic, bic
@@ -39,6 +41,59 @@ class Grid(NamedTuple):
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in [self.head, *self.body]
         ]
+
+
+class Choice(NamedTuple):
+    """A search as its summary tells it; words about it are made as of the search itself.
+
+    Attributes:
+        criterion: what the models were compared by; lower is better.
+        best_index_: row of the model that was chosen.
+        table_: one row a model, as :class:`mixtura.MixtureSearch` has it.
+    """
+
+    criterion: str
+    best_index_: int
+    table_: dict[str, np.ndarray]
+
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> "Choice":
+        """Of ``selection`` in ``summary.json``: ``criterion``, ``best`` and ``table``, in which None is no number.
+
+        Raises:
+            ValueError: the table has no such row or no such criterion.
+        """
+        columns = {name: _column(values) for name, values in told["table"].items()}
+        name, best = str(told["criterion"]), int(told["best"])
+        if name not in columns or not 0 <= best < len(columns[name]):
+            raise ValueError(
+                f"selection names row {best} and {name!r}, which its table of {list(columns)} does not have"
+            )
+        return cls(name, best, columns)
+
+    def told(self) -> dict[str, Any]:
+        """As it stands in ``summary.json``."""
+        table = {name: [_known(value) for value in values.tolist()] for name, values in self.table_.items()}
+        return {"criterion": self.criterion, "best": self.best_index_, "table": table}
+
+    @property
+    def largest(self) -> bool:
+        """The number of components that was chosen is the largest of several that were tried."""
+        tried = self.table_["n_components"]
+        return bool(tried[self.best_index_] == tried.max() > tried.min())
+
+
+def choice(search: Any) -> Choice:
+    """What a summary tells of a fitted :class:`mixtura.MixtureSearch`."""
+    return Choice(search.criterion, int(search.best_index_), search.table_)
+
+
+def _column(values: Sequence[Any]) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values])
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(
@@ -147,7 +202,7 @@ def how_found(model: Any) -> str | None:
 
 
 def cells(search: Any, most: int = CELLS) -> Grid:
-    """The models of a search, best first, and how far each is from the best."""
+    """The models of a search or a :class:`Choice`, best first, and how far each is from the best."""
     table, name = search.table_, search.criterion
     best = table[name][search.best_index_]
     head = ["covariance", "components", "log likelihood", "parameters", name.upper(), "above best", "status"]

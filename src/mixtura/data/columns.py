@@ -50,8 +50,8 @@ class Wanted:
             missing = [name for name in asked if name is not None and name not in have]
             if missing:
                 raise NoColumn(f"{argument}: {place} has no column {listed(missing)}; it has {listed(have, 40)}")
-            if twice := sorted({str(name) for name in asked if asked.count(name) > 1}):
-                raise NoColumn(f"columns names {listed(twice)} more than once: name each column once")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise NoColumn(f"columns names {listed(twice)} more than once: name each column once")
         if self.weight is not None and self.weight in names:
             raise NoColumn(f"weight: {self.weight!r} is one of columns, too: a weight is not a feature")
         if not names:

@@ -1,12 +1,20 @@
-"""CSV and TSV files through pyarrow: separators, decimal commas and column names, with nothing dropped in silence."""
+"""CSV and TSV files, piece by piece: separators, decimal commas and column names, with nothing dropped in silence."""
 
 import csv
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixtura.data.table import Table, chosen, listed
+import numpy as np
+
+from mixtura.data.arrow import is_number, piece_of, pyarrow, refuse_text
+from mixtura.data.base import About, Source
+from mixtura.data.columns import Wanted, listed, read_columns, told
+from mixtura.data.stream import Piece, Stream
 
 SNIFFED = 2**20
 """Bytes read to find the separator and the header."""
@@ -15,44 +23,118 @@ NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
-def read_csv(path: Path, columns: list[str] | None, id: str | None) -> Table:  # noqa: A002
+@dataclass(frozen=True)
+class Dialect:
+    """How a text is a table.
+
+    Attributes:
+        separator: between cells.
+        decimal: the decimal point.
+        names: of all columns, each once.
+        lines: up to the end of the header.
+    """
+
+    separator: str
+    decimal: str
+    names: list[str]
+    lines: int
+
+
+class Csv(Stream):
+    """A text file of numbers with a header.
+
+    Args:
+        path: the file, which may be compressed.
+        dialect: how it is a table.
+        about: the columns that are used.
+    """
+
+    def __init__(self, path: Path, dialect: Dialect, about: About) -> None:
+        super().__init__(path.name, about, path=path)
+        self._dialect = dialect
+        self._id_type: Any = None
+
+    def pieces(self, *, ids: bool) -> Iterator[Piece]:
+        import pyarrow
+
+        types = {name: pyarrow.float64() for name in read_columns(self.about)}
+        if self.about.id is not None and self.about.id not in (self.about.names or ()):
+            del types[self.about.id]
+            if ids:
+                types[self.about.id] = self._type_of_ids()
+        with self._complaints():
+            for batch in reading(self.path, self._dialect, types):
+                if batch.num_rows:
+                    yield piece_of(batch, self.about, np.dtype(np.float64), ids=ids)
+
+    def _type_of_ids(self) -> Any:
+        """Whole numbers where every identifier is one, else text: looked for once, through the whole file."""
+        import pyarrow
+
+        if self._id_type is None:
+            assert self.about.id is not None
+            self._id_type = pyarrow.int64()
+            try:
+                for batch in reading(self.path, self._dialect, {self.about.id: self._id_type}):
+                    if batch.column(0).null_count:
+                        raise pyarrow.ArrowInvalid("an identifier is missing")
+            except pyarrow.ArrowInvalid:
+                self._id_type = pyarrow.string()
+        return self._id_type
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        import pyarrow
+
+        try:
+            yield
+        except (pyarrow.ArrowException, OSError) as error:
+            if getattr(error, "errno", None):
+                raise
+            raise ValueError(_sentence(str(error), self.place, self._dialect.names)) from None
+
+
+def reading(path: Any, dialect: Dialect, types: dict[str, Any]) -> Any:
+    """A reader of some columns, piece by piece, in one thread: only then does it say where something is wrong."""
+    from pyarrow import csv as arrow
+
+    return arrow.open_csv(
+        str(path),
+        read_options=arrow.ReadOptions(use_threads=False, column_names=dialect.names, skip_rows=dialect.lines),
+        # In a table of one column an empty line is a missing value, not decoration.
+        parse_options=arrow.ParseOptions(delimiter=dialect.separator, ignore_empty_lines=len(dialect.names) > 1),
+        convert_options=arrow.ConvertOptions(
+            include_columns=list(types), column_types=types, decimal_point=dialect.decimal
+        ),
+    )
+
+
+def open_source(data: Path, wanted: Wanted) -> Source:
     """Numeric columns of a text table with a header; comma, semicolon or tab between cells.
 
-    A decimal comma is understood where cells are separated by semicolons or tabs. Empty cells become NaN.
+    A decimal comma is understood where cells are separated by semicolons or tabs. Empty cells become NaN. A name that
+    comes again is given a number, as data frames do.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.
         NoColumn: there is no such column.
         ValueError: the file is no such table, or a column is not numeric.
     """
-    try:
-        import pyarrow
-        from pyarrow import csv as arrow
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError('reading CSV needs pyarrow: pip install "mixtura[table]"') from None
-    lines = _first_lines(path)
-    delimiter = _delimiter(lines, tabs=".tsv" in path.suffixes or ".tab" in path.suffixes)
-    have = _header(lines, delimiter, path)
-    _check_header(have, path, named=columns is not None, id=id)
-    used = chosen(have, columns, id, path)
-    # In a table of one column an empty line is a missing value, not decoration.
-    parse = arrow.ParseOptions(delimiter=delimiter, ignore_empty_lines=len(have) > 1)
-    asked = list(dict.fromkeys([*used, *([] if id is None else [id])]))
-    try:
-        table = arrow.read_csv(
-            str(path),
-            parse_options=parse,
-            convert_options=arrow.ConvertOptions(include_columns=asked, decimal_point=_decimal(lines, delimiter)),
-        )
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowKeyError, OSError) as error:
-        if getattr(error, "errno", None):
-            raise
-        raise ValueError(f"{path.name} cannot be read as a table: {_reason(error)}") from None
-    if not table.num_rows:
-        raise ValueError(f"{path.name} has column names but no rows: check how it was written")
-    ids = None if id is None else table[id]
-    left_out = [name for name in have if name not in asked]
-    return Table(_floats(table.select(used), path), used, left_out, ids, id)
+    pyarrow("CSV")
+    lines = _first_lines(data)
+    separator = wanted.separator or _delimiter(lines, tabs=".tsv" in data.suffixes or ".tab" in data.suffixes)
+    header, at = _header(lines, separator, data)
+    _check_header(header, data, wanted)
+    names, said = _unique(header)
+    decimal = wanted.decimal or _decimal(lines, separator)
+    if decimal not in (".", ",") or decimal == separator:
+        raise ValueError(f"decimal is {decimal!r} beside the separator {separator!r}, expected '.' or ','")
+    dialect = Dialect(separator, decimal, names, at)
+    about = wanted.of(names, data.name)
+    _check_numeric(lines, dialect, about, data)
+    shown = {"\t": "tabs"}.get(separator, repr(separator))
+    unusual = f"Cells are separated by {shown}, the decimal point is {decimal!r}." if decimal == "," else ""
+    return Csv(data, dialect, told(about, said, unusual))
 
 
 def _first_lines(path: Path) -> str:
@@ -64,7 +146,7 @@ def _first_lines(path: Path) -> str:
     except (pyarrow.ArrowInvalid, OSError) as error:
         if getattr(error, "errno", None):
             raise
-        raise ValueError(f"{path.name} cannot be decompressed: {_reason(error)}") from None
+        raise ValueError(f"{path.name} cannot be decompressed: {_reason(str(error))}") from None
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4096]:
         raise ValueError(f"{path.name} is not UTF-8 text: save it as CSV with UTF-8 encoding")
     try:
@@ -118,47 +200,65 @@ def _decimal(lines: str, delimiter: str) -> str:
     return "," if commas and not points else "."
 
 
-def _header(lines: str, delimiter: str, path: Path) -> list[str]:
-    rows = _rows(lines, delimiter, 1)
-    if not rows:
-        raise ValueError(f"{path.name} is empty: it has neither column names nor rows")
-    return rows[0]
+def _header(lines: str, delimiter: str, path: Path) -> tuple[list[str], int]:
+    """The first line that is not empty, and how many lines there are up to its end."""
+    reader = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter)
+    try:
+        for row in reader:
+            if row:
+                return row, reader.line_num
+    except csv.Error as error:
+        raise ValueError(f"{path.name} cannot be read as a table: {error}") from None
+    raise ValueError(f"{path.name} is empty: it has neither column names nor rows")
 
 
-def _check_header(have: list[str], path: Path, *, named: bool, id: str | None) -> None:  # noqa: A002
-    twice = sorted({name for name in have if have.count(name) > 1})
-    if twice and twice != [""]:
-        raise ValueError(f"{path.name} has more than one column named {listed(twice)}: give each its own name")
+def _check_header(have: list[str], path: Path, wanted: Wanted) -> None:
     # What data frames write for unnamed columns (0, 1, 2, ...) is a header; a line of measurements is not.
     counted = {tuple(str(j) for j in range(first, first + len(have))) for first in (0, 1)}
     if all(NUMBER.fullmatch(name) for name in have) and tuple(have) not in counted:
         raise ValueError(f"{path.name} begins with numbers ({listed(have, 3)}): put a line of column names first")
-    if "" in have and not named and id != "":
+    if "" in have and wanted.columns is None and wanted.id != "":
         at = have.index("") + 1
         raise ValueError(
-            f"{path.name} has no name for column {at} (row numbers, perhaps): name it, choose others with --columns, "
-            "or use it with --id ''"
+            f"{path.name} has no name for column {at} (row numbers, perhaps): name it, choose others with columns, "
+            "or use it with an id of ''"
         )
 
 
-def _floats(table: Any, path: Path) -> Any:
-    """The same columns as float64, empty cells as NaN."""
+def _unique(header: list[str]) -> tuple[list[str], str]:
+    """The names with a number behind those that come again, and what is to be said of that."""
+    names: list[str] = []
+    for name in header:
+        again = 0
+        unique = name
+        while unique in names:
+            again += 1
+            unique = f"{name}.{again}"
+        names.append(unique)
+    new = [name for name, old in zip(names, header, strict=True) if name != old]
+    return names, f"Columns with a name that was there before are called {listed(new)}." if new else ""
+
+
+def _check_numeric(lines: str, dialect: Dialect, about: About, path: Path) -> None:
+    """Complain of all columns of text at once, by the first rows; a later stray mark is found when it is read."""
     import pyarrow
-    from pyarrow import compute
+    from pyarrow import csv as arrow
 
-    types = {f.name: f.type for f in table.schema}
-    is_number = (pyarrow.types.is_integer, pyarrow.types.is_floating, pyarrow.types.is_null)
-    text = [name for name, kind in types.items() if not any(test(kind) for test in is_number)]
-    if text:
-        raise ValueError(
-            f"{path.name} has columns that are not numeric: {listed([*text])}{_example(table[text[0]])}; choose the "
-            "numeric ones with --columns, or name the rows with --id"
+    whole = lines if len(lines.encode()) < SNIFFED else lines[: lines.rfind("\n") + 1]
+    asked = list(dict.fromkeys([*(about.names or ()), *([about.weight] if about.weight is not None else [])]))
+    try:
+        table = arrow.read_csv(
+            pyarrow.py_buffer(whole.encode()),
+            read_options=arrow.ReadOptions(use_threads=False, column_names=dialect.names, skip_rows=dialect.lines),
+            parse_options=arrow.ParseOptions(delimiter=dialect.separator, ignore_empty_lines=len(dialect.names) > 1),
+            convert_options=arrow.ConvertOptions(include_columns=asked, decimal_point=dialect.decimal),
         )
-    arrays = []
-    for name in table.column_names:
-        column = compute.cast(table[name], pyarrow.float64(), safe=False).combine_chunks()
-        arrays.append(compute.fill_null(column, float("nan")))
-    return pyarrow.table(arrays, names=table.column_names)
+    except pyarrow.ArrowException as error:
+        raise ValueError(_sentence(str(error), path.name, dialect.names)) from None
+    if not table.num_rows:
+        raise ValueError(f"{path.name} has column names but no rows: check how it was written")
+    text = [name for name in asked if not is_number(table.schema.field(name).type, named=False)]
+    refuse_text(text, path.name, _example(table[text[0]]) if text else "")
 
 
 def _example(column: Any) -> str:
@@ -171,5 +271,18 @@ def _example(column: Any) -> str:
     return f" (row {row} holds {str(cell)[:40]!r})"
 
 
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
+def _sentence(message: str, place: str, names: list[str]) -> str:
+    """What pyarrow says, in the words of who wrote the file."""
+    stray = re.search(r"CSV column #(\d+):(?: Row #(\d+):)? .*invalid value '(.*)'", message)
+    if stray is None:
+        return f"{place} cannot be read as a table: {_reason(message)}"
+    column, row, cell = int(stray[1]), stray[2], stray[3]
+    where = f" in line {row}" if row else ""
+    return (
+        f"{place} has columns that are not numeric: {names[column]!r} holds {cell[:40]!r}{where}; choose the numeric "
+        "ones with columns, or name the rows with id"
+    )
+
+
+def _reason(message: str) -> str:
+    return message.strip().splitlines()[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Scan: a source from a file or an object, by the module that knows its kind; nothing is imported before it is claimed."""
+"""Scan: a source from a file or an object, by the module that knows its kind, which is imported only then."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -56,7 +56,7 @@ def scan(
     array: str | None = None,
     compensate: bool | None = None,
 ) -> Source:
-    """Rows of a file or an object as a source: read in every pass, in constant memory, never held.
+    r"""Rows of a file or an object as a source: read in every pass, in constant memory, never held.
 
     Args:
         data: a path that ends in ``.npy``, ``.npz``, ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or
@@ -91,7 +91,7 @@ def scan(
         >>> import mixtura
         >>> with tempfile.TemporaryDirectory() as place:
         ...     path = Path(place) / "cells.csv"
-        ...     _ = path.write_text("cell,area\\nc1,1.0\\nc2,1.2\\nc3,7.0\\nc4,7.1\\n")
+        ...     _ = path.write_text("cell,area\nc1,1.0\nc2,1.2\nc3,7.0\nc4,7.1\n")
         ...     source = mixtura.scan(path, id="cell")
         ...     gm = mixtura.GaussianMixture(2, covariance_type="tied", random_state=0).fit(source)
         ...     gm.predict(source)
@@ -104,7 +104,7 @@ def scan(
             raise ValueError(f"{name} is {value!r}, but has no meaning for this kind of data: leave it out")
     given = None if columns is None else tuple(map(str, columns))
     module = import_module(f"mixtura.data.{kind.module}")
-    wanted = Wanted(given, weight, id, **options)
+    wanted = Wanted(given, weight, id, separator, decimal, array, compensate)
     source: Source = module.open_source(Path(data) if _is_path(data) else data, wanted)
     if transform is None:
         return source
@@ -156,7 +156,9 @@ def _kind_of_file(path: Path) -> Kind:
     found = by_name or by_bytes
     if found is None:
         known = ", ".join(e for k in KINDS for e in k.endings[:1])
-        raise ValueError(f"{path.name} ends in {ending or 'nothing'!r}, which is not a known kind of table: give {known}")
+        raise ValueError(
+            f"{path.name} ends in {ending or 'nothing'!r}, which is not a known kind of table: give {known}"
+        )
     wrong = found.begins and not begins.startswith(found.begins)
     if wrong or (by_bytes is not None and by_bytes is not found):
         real = "" if by_bytes is None else f"; its bytes are those of {by_bytes.endings[0]}"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class Asinh:
 
 
 def asinh(source: Source, cofactor: float | int, columns: Sequence[str] | None) -> Source:
-    """A source with asinh(x / cofactor) of some columns, None for all.
+    """The same source with the transform taken of some columns, None for all.
 
     Raises:
         NoColumn: one of the columns is not a feature.
@@ -67,3 +68,22 @@ def asinh(source: Source, cofactor: float | int, columns: Sequence[str] | None) 
 def feature_names(source: Source) -> list[str]:
     """(D,) names of the features, their indices where they have none."""
     return list(source.about.names or map(str, range(source.shape[1])))
+
+
+def same_steps(fitted: Sequence[dict[str, Any]], given: Sequence[dict[str, Any]]) -> bool:
+    """Two sources were read alike; what a file says of itself, such as the name of its own spillover, may differ."""
+    own = ("keyword",)
+    return [_without(step, own) for step in fitted] == [_without(step, own) for step in given]
+
+
+def _without(step: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in step.items() if key not in keys}
+
+
+def say_steps(steps: Sequence[dict[str, Any]]) -> str:
+    """What was done to the values, in a few words."""
+    said = [
+        f"asinh(x / {step['cofactor']:g}) of {', '.join(step['columns'])}" if step["name"] == "asinh" else step["name"]
+        for step in steps
+    ]
+    return " and ".join(said) or "no transform"

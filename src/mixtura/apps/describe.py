@@ -1,0 +1,85 @@
+"""The commands ``mixtura describe`` and ``mixtura report``: a saved model in words, and how it sees a file."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from mixtura.apps import labels, remarks, words
+from mixtura.apps.job import Done, reading_of
+from mixtura.apps.labels import Sampler, Tally
+from mixtura.apps.report import Fitted, check_installed, page
+from mixtura.apps.report import methods as paragraph
+from mixtura.apps.store import load
+from mixtura.apps.summary import file_facts, of_model, summary
+from mixtura.apps.together import Together
+
+
+def loaded(path: Path) -> tuple[Any, dict[str, Any]]:
+    """A saved model, and what it tells of itself in types that JSON knows."""
+    model = load(path)
+    return model, of_model(model)
+
+
+def text(model: Any, told: dict[str, Any]) -> str:
+    """A model in words and tables."""
+    return words.describe(model, columns=told["columns"])
+
+
+def methods(model: Any, told: dict[str, Any]) -> str:
+    """A paragraph for a methods section, with its references."""
+    return paragraph(model, told)
+
+
+def report(
+    model_path: Path, data: Path, output: Path, *, credit: str | None = None, device: str | None = None
+) -> dict[str, Any]:
+    """Write a report of a saved model and the rows of a file.
+
+    Args:
+        model_path: a saved model.
+        data: the file; its columns are found by name, and its values are transformed as those of the fit.
+        output: ends in ``.html``.
+        credit: whose data these are.
+        device: where to compute.
+
+    Returns:
+        The summary that the report was made of.
+
+    Raises:
+        ValueError: the model or the data cannot be used; nothing was written.
+        OSError: a file cannot be read or written.
+        ModuleNotFoundError: an optional package is needed.
+    """
+    check_installed()
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{output.name} ends in {output.suffix or 'nothing'!r}, expected .html: name it so")
+    model = load(model_path, device=device)
+    source = reading_of(model, data).source()
+    tally, sampler = Tally(model.n_components), Sampler(source.shape[1], getattr(model, "seed_", 0))
+    for _ in labels.chunks(model, source, tally, sampler):
+        pass
+    sample = sampler.rows()
+    told = {**summary(model, source, tally, device=device), "input": file_facts(data)}
+    notes = [*source.about.told, *remarks.remarks(sample, source)]
+    done = Done(model, told, sample, labels.of(model, sample), notes)
+    with Together(output.parent) as outputs:
+        outputs.path(output.name).write_text(html(done, data.name, credit), encoding="utf-8")
+    return told
+
+
+def html(done: Done, name: str, credit: str | None = None) -> str:
+    """One fit as a page.
+
+    Args:
+        done: what came of it.
+        name: of the data.
+        credit: whose they are.
+    """
+    return page(f"Clusters of {name}", [fitted(done, name, credit)])
+
+
+def fitted(done: Done, name: str, credit: str | None = None) -> Fitted:
+    """One fit as part of a page."""
+    told = done.summary
+    rows = told["rows"] if math.isfinite(told["rows"]) else len(done.sample)
+    return Fitted(name, done.model, told, done.sample, done.labels, rows, done.notes, credit)

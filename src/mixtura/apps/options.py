@@ -1,0 +1,105 @@
+"""Options: the kinds of values that arguments of the command take, and groups of arguments that commands share."""
+
+import argparse
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+COVARIANCES = "full, tied, diag, spherical, tied_diag, tied_spherical"
+
+READS = ".csv, .tsv, .parquet, .arrow, .feather, .npy, .npz or .fcs"
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """How a file becomes rows."""
+    group = command.add_argument_group("reading the data")
+    add = group.add_argument
+    add("--columns", metavar="A,B", type=names, help="columns to use; of an array their indices from 0")
+    add("--id", metavar="COLUMN", help="column that identifies rows; it is copied and not fitted")
+    add("--weight", metavar="COLUMN", help="column that says how often each row counts")
+    add("--transform", choices=["asinh"], help="fit asinh(x / cofactor), usual for cytometry")
+    add("--cofactor", metavar="C", type=cofactor, help="of the transform (default: 150)")
+    add(
+        "--transform-columns",
+        metavar="A,B",
+        type=names,
+        help="columns to transform (default: all but scatter)",
+    )
+    add("--separator", metavar="S", help="between the cells of a text (default: found)")
+    add("--decimal", choices=[".", ","], help="the decimal point of a text (default: found)")
+    add("--array", metavar="NAME", help="array in an .npz file")
+    add("--no-compensation", action="store_true", help="leave the spillover of an FCS file in")
+
+
+def reading(asked: argparse.Namespace) -> dict[str, Any]:
+    """These options as arguments of a reading."""
+    found: dict[str, Any] = {
+        "columns": asked.columns,
+        "id": asked.id,
+        "weight": asked.weight,
+        "transform": asked.transform,
+        "cofactor": asked.cofactor or 150.0,
+        "transform_columns": asked.transform_columns,
+        "separator": {"\\t": "\t", "tab": "\t"}.get(asked.separator, asked.separator),
+        "decimal": asked.decimal,
+        "array": asked.array,
+        "compensate": False if asked.no_compensation else None,
+    }
+    return found
+
+
+def names(given: str) -> list[str]:
+    """A list of names, read as a line of CSV, so that a name with a comma in it can be quoted."""
+    return [name.strip() for name in next(csv.reader([given], skipinitialspace=True), [])]
+
+
+def sizes(given: str) -> tuple[int, ...]:
+    """Numbers of components: ``3``, ``1:9`` with both ends, or ``2,4,8``."""
+    first, colon, last = given.partition(":")
+    try:
+        found = range(int(first), int(last) + 1) if colon else [int(part) for part in given.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1 or len(found) > 1000:
+        raise argparse.ArgumentTypeError(f"{given!r} was given, expected whole numbers from 1: 3, 1:9 or 2,4,8")
+    return tuple(sorted(set(found)))
+
+
+def positive(given: str) -> int:
+    """A whole number from 1."""
+    value = natural(given)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{given} was given, expected a whole number from 1")
+    return value
+
+
+def natural(given: str) -> int:
+    """A whole number from 0."""
+    if not given.isdecimal():
+        raise argparse.ArgumentTypeError(f"{given!r} was given, expected a whole number")
+    return int(given)
+
+
+def cofactor(given: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{given!r} was given, expected a number above 0, such as 5 or 150")
+    return value
+
+
+def add_common(command: argparse.ArgumentParser, *, device: bool = True) -> None:
+    """What most commands take."""
+    if device:
+        command.add_argument("--device", metavar="NAME", help="cpu, cuda, mps or auto (default: cpu)")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    command.add_argument("--quiet", action="store_true", help="no notes on stderr")
+
+
+def add_output(command: argparse.ArgumentParser, what: str, *, metavar: str = "FILE") -> None:
+    """Where the result goes."""
+    command.add_argument("-o", "--output", metavar=metavar, type=Path, required=True, help=what)

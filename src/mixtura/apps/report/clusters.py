@@ -1,0 +1,107 @@
+"""Clusters: tables of the sizes and centres of the components."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from mixtura.apps import words
+from mixtura.apps.distinct import separation
+from mixtura.apps.plot import look
+from mixtura.apps.report.blocks import Block, Cell, Details, Table
+from mixtura.apps.report.methods import share
+from mixtura.apps.report.subject import Facts
+
+SHOWN = 12
+"""Most features in the first table; of more those are taken in which the clusters differ most."""
+
+MOST = 60
+"""Most features in the table of all."""
+
+
+def centres(facts: Facts) -> Iterator[Block]:
+    """Size, share, and mean ± standard deviation of the features; of all features below, where they are many."""
+    every = list(range(facts.features))
+    first = telling(facts, SHOWN)
+    many = len(first) < len(every)
+    which = f"the {len(first)} features in which the clusters differ most" if many else "each feature"
+    yield _centres(facts, f"Size of each cluster, and mean ± standard deviation of {which}{_transformed(facts)}", first)
+    if many:
+        shown = every[:MOST]
+        of = f"the first {MOST} of {len(every)}" if len(shown) < len(every) else "all"
+        caption = f"Mean ± standard deviation of {of} features{_transformed(facts)}"
+        yield Details(f"Means of {of} features", [_centres(facts, caption, shown)])
+
+
+def telling(facts: Facts, most: int) -> list[int]:
+    """Positions of the features in which the components differ most, in the order of the columns."""
+    best = np.argsort(-separation(facts.model), kind="stable")[:most]
+    return sorted(best.tolist())
+
+
+def _centres(facts: Facts, caption: str, at: list[int]) -> Table:
+    mixture = facts.model.mixture_
+    mean = mixture.mean[0].cpu()
+    sd = mixture.covariance.variances()[0].sqrt().cpu().expand(mean.shape)
+    rows = facts.counts
+    body = []
+    for k, weight in enumerate(facts.weights):
+        size = [] if rows is None else [Cell(words.count(rows[k]))]
+        pairs = (Cell(plus_minus(float(mean[k, j]), float(sd[k, j]))) for j in at)
+        body.append([coloured(k), *size, Cell(share(weight, 1)), *pairs])
+    head = ["Cluster", *([] if rows is None else ["Rows"]), "Share", *(facts.names[j] for j in at)]
+    return Table(caption, head, body)
+
+
+def original(facts: Facts) -> Iterator[Block]:
+    """Centres in the units of the file, where values were transformed."""
+    at = [j for j in telling(facts, SHOWN) if facts.cofactors[j] is not None]
+    if not at:
+        return
+    mixture = facts.model.mixture_
+    mean = mixture.mean[0].cpu()
+    sd = mixture.covariance.variances()[0].sqrt().cpu().expand(mean.shape)
+    body = []
+    for k in range(facts.components):
+        row = [coloured(k)]
+        for j in at:
+            low, mid, high = (back(float(mean[k, j] + z * sd[k, j]), facts.cofactors[j] or 1.0) for z in (-1, 0, 1))
+            row.append(Cell(f"{mid} ({low} to {high})"))
+        body.append(row)
+    caption = "Medians in the units of the file; in brackets the range that holds the middle 68 % of the cluster"
+    yield Details(
+        "The same before the transform, in the units of the file",
+        [Table(caption, ["Cluster", *(facts.names[j] for j in at)], body)],
+    )
+
+
+def back(value: float, cofactor: float) -> str:
+    """c sinh(x) in about three digits."""
+    try:
+        found = cofactor * math.sinh(value)
+    except OverflowError:
+        return "∞"
+    text = f"{found:,.0f}" if abs(found) >= 100 else f"{found:.3g}"
+    return text.replace("-", "−")
+
+
+def coloured(component: int) -> Cell:
+    """A component with the colour that it has in the pictures."""
+    return Cell(str(component), look(component).colour)
+
+
+def plus_minus(mean: float, sd: float) -> str:
+    """A mean and its deviation to two digits of the deviation."""
+    if sd > 0 and math.isfinite(sd):
+        decimals = 1 - math.floor(math.log10(sd))
+        if 0 <= decimals <= 6 and abs(mean) < 1e7:
+            return f"{mean:.{decimals}f} ± {sd:.{decimals}f}".replace("-", "−")
+    return f"{words.short(mean)} ± {words.short(sd)}".replace("-", "−")
+
+
+def _transformed(facts: Facts) -> str:
+    cofactors = {c for c in facts.cofactors if c is not None}
+    if not cofactors:
+        return ""
+    some = "" if None not in facts.cofactors else "some of them "
+    return f", {some}as asinh(x / {' or '.join(f'{c:g}' for c in sorted(cofactors))})"

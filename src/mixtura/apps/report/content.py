@@ -1,0 +1,195 @@
+"""Content: what a report says of one fit, section by section."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mixtura.apps import words
+from mixtura.apps.distinct import LARGE, distinct, said
+from mixtura.apps.report.blocks import Block, Details, Listing, Paragraph, Section, Table, cells
+from mixtura.apps.report.clusters import centres, original
+from mixtura.apps.report.methods import paragraph, share
+from mixtura.apps.report.pictures import fit_pictures, picture_of_choice
+from mixtura.apps.report.subject import Facts, Fitted
+from mixtura.apps.report.sure import how_sure
+from mixtura.covariance import structure
+
+LISTED = 40
+"""Most columns that are named one by one."""
+
+COMPONENT = (
+    "A cluster here is one Gaussian of the mixture: a bell-shaped cloud of rows. A population whose cloud has another "
+    "shape can need several of them, so look at the pictures before a cluster is given a name."
+)
+
+
+def fit_section(anchor: str, fit: Fitted) -> Section:
+    """Everything about one fit.
+
+    Args:
+        anchor: its address within the page, unique on it.
+        fit: what to report.
+    """
+    each: list[tuple[str, str, Iterator[Block]]] = [
+        ("data", "What was fitted", what_was_fitted(fit)),
+        ("sure", "How sure it is", how_sure(fit)),
+        ("number", "Choice of the number of clusters", choice(fit)),
+        ("clusters", "The clusters", clusters(fit)),
+        ("pictures", "Pictures", iter(fit_pictures(fit))),
+        ("methods", "Methods, to paste into a paper", methods_text(fit.facts)),
+        ("reproduce", "To reproduce it", reproduce(fit)),
+    ]
+    made = [(name, title, list(blocks)) for name, title, blocks in each]
+    parts = [Section(f"{anchor}-{name}", title, blocks) for name, title, blocks in made if blocks]
+    return Section(anchor, fit.name, list(answer(fit)), parts)
+
+
+def answer(fit: Fitted) -> Iterator[Block]:
+    """The result in a sentence, with a warning where it cannot be believed."""
+    facts = fit.facts
+    rows = words.count(fit.total)
+    held = [k for k, weight in enumerate(facts.weights) if weight > 0]
+    if len(held) == 1:
+        text = f"One Gaussian describes the {rows} rows: they are one cluster, and nothing is divided."
+    else:
+        whole = sum(facts.weights)
+        by_size = sorted(facts.weights[k] / whole for k in held)
+        sizes = f"the largest holds {share(by_size[-1], 1)} of them, the smallest {share(by_size[0], 1)}"
+        told, _ = fit.doubt
+        doubtful = f" {share(told['above']['0.1'], told['rows'])} of the rows are in doubt." if told["rows"] else ""
+        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}.{doubtful}"
+    yield Paragraph(text, "answer")
+    if facts.status == "degenerate":
+        yield Paragraph("This fit is not sound. Do not build on it before you have read how sure it is.", "warning")
+
+
+def what_was_fitted(fit: Fitted) -> Iterator[Block]:
+    """The data, how they were read, and the model in words."""
+    facts, told = fit.facts, fit.told
+    terms = [("File", str((told.get("input") or {}).get("file", "not from a file"))), ("Rows", words.count(fit.total))]
+    if facts.rows is not None and abs(facts.rows - fit.total) > 1e-9 * fit.total:
+        terms.append(("Rows that the model was fitted to", words.count(facts.rows)))
+    terms.append((f"Features ({facts.features})", _some(facts.names)))
+    if told.get("columns_left_out"):
+        terms.append(("Columns left out", _some(list(map(str, told["columns_left_out"])))))
+    if told.get("id") is not None:
+        terms.append(("Column that names the rows", str(told["id"])))
+    yield terms_table("The data", terms)
+    if fit.notes:
+        yield Listing([("", str(note)) for note in fit.notes])
+    yield Paragraph(model_in_words(facts))
+    yield Paragraph(COMPONENT, "fine")
+
+
+def model_in_words(facts: Facts) -> str:
+    """The mixture and the shape of its components."""
+    k = facts.components
+    about = structure(facts.model._structure).about
+    origin = "" if facts.estimated else " Its parameters were given, not estimated from rows."
+    return (
+        f"The model is a Gaussian mixture with {k} component{'s' if k > 1 else ''}: {about}. It has "
+        f"{facts.model.n_parameters_:,} free parameters.{origin}"
+    )
+
+
+def choice(fit: Fitted) -> Iterator[Block]:
+    """How the number of components was chosen; nothing where it was not."""
+    found = fit.facts.choice
+    if found is None:
+        return
+    name, table, at = found.criterion.upper(), found.table_, found.best_index_
+    total = len(table["status"])
+    k = int(table["n_components"][at])
+    yield Paragraph(
+        f"Of {total} models the one with {k} cluster{'s' if k > 1 else ''} and the structure "
+        f"“{table['covariance_type'][at]}” has the lowest {name}. {words.close(found)}"
+    )
+    if found.largest:
+        yield Paragraph(
+            f"{k} is the largest number that was tried: the best number may be higher. Try more before you settle.",
+            "warning",
+        )
+    yield Paragraph(
+        f"The {name} weighs how well a model fits against how many parameters it needs; lower is better. A model less "
+        f"than {words.EVIDENCE[0]} above the best is as good as it; more than {words.EVIDENCE[1]} above is strong "
+        "evidence against it (Kass & Raftery 1995). It counts Gaussians, not cell types.",
+        "fine",
+    )
+    picture = picture_of_choice(fit, found)
+    if picture is not None:
+        yield picture
+    grid = words.cells(found, total)
+    yield _models(f"The best of {total} models" if total > words.CELLS else "The models, best first", grid, words.CELLS)
+    if total > words.CELLS:
+        yield Details(f"All {total} models", [_models("All models, best first", grid, total)])
+
+
+def _models(caption: str, grid: words.Grid, most: int) -> Table:
+    status = len(grid.head) - 1
+    # The last column is put second, so that words stand together.
+    order = [0, status, *range(1, status)]
+    body = [cells(*(_minus(row[i]) for i in order)) for row in grid.body[:most]]
+    return Table(caption, [grid.head[i] for i in order], body, words=1, strong=0)
+
+
+def clusters(fit: Fitted) -> Iterator[Block]:
+    """What distinguishes each cluster, and the tables of all."""
+    facts = fit.facts
+    if facts.components > 1:
+        yield Paragraph("What distinguishes each cluster from the others:")
+        lines = zip(distinct(facts.model), facts.weights, strict=True)
+        yield Listing(
+            [
+                (f"Cluster {k} ({share(weight, 1)}):", said(row, facts.names) if weight > 0 else "empty")
+                for k, (row, weight) in enumerate(lines)
+            ]
+        )
+        yield Paragraph(
+            "The numbers in brackets say how far the mean of the cluster lies from the mean of all others, in standard "
+            f"deviations (sd) of the feature within clusters; from {LARGE} on a difference is called large (Cohen "
+            "1988).",
+            "fine",
+        )
+    yield from centres(facts)
+    yield from original(facts)
+
+
+def methods_text(facts: Facts) -> Iterator[Block]:
+    """The paragraph on methods with its references."""
+    text, cited = paragraph(facts.model, facts.told)
+    yield Paragraph(text, "paste")
+    yield Listing([("", reference.full) for reference in cited], "references")
+
+
+def reproduce(fit: Fitted) -> Iterator[Block]:
+    """What is needed to get the same numbers again."""
+    facts, told = fit.facts, fit.told
+    of_file: dict[str, Any] = told.get("input") or {}
+    terms = [("File", str(of_file["file"]))] if of_file.get("file") else []
+    if of_file.get("sha256"):
+        terms.append(("SHA-256 of the file", str(of_file["sha256"])))
+    if told.get("call"):
+        terms.append(("Command or call", str(told["call"])))
+    terms.append(("Model", " ".join(repr(facts.model).split())))
+    if facts.seed is not None:
+        terms.append(("Random seed", str(facts.seed)))
+    for label, key in (("Device", "device"), ("Threads", "threads")):
+        if told.get(key) is not None:
+            terms.append((label, str(told[key])))
+    terms.append(("Software", ", ".join(f"{name} {version}" for name, version in facts.versions.items())))
+    yield terms_table("What the numbers depend on", terms)
+    if fit.credit:
+        yield Paragraph(fit.credit, "fine")
+
+
+def terms_table(caption: str, terms: list[tuple[str, str]]) -> Table:
+    """A table of terms and values."""
+    return Table(caption, [], [cells(term, value) for term, value in terms], words=1)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _minus(text: str) -> str:
+    return f"−{text[1:]}" if text.startswith("-") else text

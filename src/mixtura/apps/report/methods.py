@@ -1,0 +1,215 @@
+"""Methods: how a mixture was fitted and chosen, as a paragraph to paste into a paper."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mixtura.apps import words
+from mixtura.apps.report import references
+from mixtura.apps.report.references import Reference
+from mixtura.apps.report.subject import Facts
+from mixtura.covariance import structure
+from mixtura.em import Still
+
+LISTED = 12
+"""Most features that are named one by one."""
+
+KINDS = {
+    "kmeans": "k-means",
+    "standardised": "k-means on standardised columns",
+    "whitened": "k-means on whitened rows",
+    "k-means++": "k-means++ seeds",
+    "random_from_data": "random rows",
+    "whitened_rows": "random rows, nearest after whitening",
+    "hierarchical": "model-based agglomeration",
+    "random": "random responsibilities",
+    "given": "given values",
+}
+"""Kinds of starts in words."""
+
+Said = tuple[str, tuple[Reference, ...]]
+
+
+def methods(model: Any, told: dict[str, Any] | None = None) -> str:
+    """How a mixture was fitted and chosen, as plain text: a paragraph, an empty line, and its references.
+
+    Args:
+        model: a fitted or loaded :class:`mixtura.GaussianMixture`.
+        told: what ``summary.json`` holds, see :class:`Fitted`; without it the paragraph is silent about what was done
+            to the rows and how the number of components was chosen.
+
+    Examples:
+        >>> from mixtura import GaussianMixture
+        >>> gm = GaussianMixture(2, covariance_type="tied", random_state=0).fit([[0.0], [0.2], [0.4], [5.0], [5.3]] * 5)
+        >>> methods(gm)[:75]
+        'A Gaussian mixture model (McLachlan & Peel 2000) with 2 components was fitte'
+    """
+    text, cited = paragraph(model, told)
+    return "\n".join([text, "", *(reference.full for reference in cited)])
+
+
+def paragraph(model: Any, told: dict[str, Any] | None = None) -> tuple[str, list[Reference]]:
+    """The paragraph alone, and what it cites in alphabetical order."""
+    facts = Facts(model, told or {})
+    said = [sentence for part in PARTS for sentence in part(facts)]
+    cited = {reference for _, of in said for reference in of}
+    return " ".join(text for text, _ in said), sorted(cited, key=lambda reference: reference.full)
+
+
+def _model(facts: Facts) -> Iterator[Said]:
+    k = facts.components
+    of = "" if facts.rows is None else f" to {words.count(facts.rows)} rows of {_features(facts.names)}"
+    done = f"was fitted{of}" if facts.estimated else "with given parameters was used"
+    own = facts.model.mixture_.covariance.own_orientation
+    many = facts.choice is not None and len(set(facts.choice.table_["covariance_type"])) > 1
+    cited = () if own and not many else (references.STRUCTURES,)
+    about = structure(facts.model._structure).about
+    yield (
+        f"A Gaussian mixture model ({references.MIXTURES.short}) with {k} component{_s(k)} {done}; "
+        f"{about}{_cite(cited)}.",
+        (references.MIXTURES, *cited),
+    )
+
+
+def _steps(facts: Facts) -> Iterator[Said]:
+    for step in facts.steps:
+        which = step.get("columns") or facts.names
+        of = "" if len(which) == facts.features else f" in {_listed(which)}"
+        if step.get("name") == "asinh":
+            yield f"Before that, values{of} were transformed by asinh(x / {step['cofactor']:g}).", ()
+        elif step.get("name") == "compensate":
+            keyword = step.get("keyword")
+            source = f" stored in the file under {keyword}" if keyword else " stored in the file"
+            yield f"Spillover between channels was compensated with the matrix{source}.", ()
+
+
+def _em(facts: Facts) -> Iterator[Said]:
+    if not facts.estimated:
+        return
+    model = facts.model
+    if model.reproduce is not None:
+        rule = f"the mean log likelihood changed by less than {model.tol:g}, as in scikit-learn"
+        cited: tuple[Reference, ...] = (references.EM,)
+    elif model.tol == "auto":
+        rule = (
+            f"the log likelihood still to be gained, by Aitken's extrapolation ({references.AITKEN.short}), was below "
+            f"{_power(Still().per_row)} nats a row"
+        )
+        cited = (references.EM, references.AITKEN)
+    else:
+        rule, cited = f"the mean log likelihood changed by less than {model.tol:g}", (references.EM,)
+    yield (
+        "Parameters were estimated by maximum likelihood with the expectation–maximisation (EM) algorithm "
+        f"({references.EM.short}), which was to stop when {rule}.",
+        cited,
+    )
+    if facts.status in ENDED:
+        yield ENDED[facts.status], ()
+
+
+ENDED = {
+    "max_iter": "It reached its limit of iterations before that.",
+    "degenerate": "The result is degenerate: at least one component has too little support in the data.",
+    "interrupted": "It was interrupted before that.",
+}
+"""What has to be said of a fit that did not end as it should."""
+
+
+def _starts(facts: Facts) -> Iterator[Said]:
+    starts = facts.starts
+    if not starts:
+        return
+    seed = "" if facts.seed is None else f" (random seed {facts.seed})"
+    kinds = Counter(KINDS.get(start["kind"], str(start["kind"])) for start in starts)
+    if len(starts) == 1:
+        yield f"EM was started once, from {next(iter(kinds))}{seed}.", ()
+        return
+    each = ", ".join(f"{count} from {kind}" for kind, count in kinds.items())
+    dropped = sum(start["status"] == "dropped" for start in starts)
+    raced = (
+        f"; {dropped} that fell behind were dropped on the way, and of the others the best sound one was kept"
+        if dropped
+        else "; the best sound one was kept"
+    )
+    yield f"EM was started {len(starts)} times{seed}: {each}{raced}.", ()
+
+
+def _choice(facts: Facts) -> Iterator[Said]:
+    choice = facts.choice
+    if choice is None:
+        if "selection" in facts.told and facts.estimated:
+            yield f"The number of components, {facts.components}, was set beforehand.", ()
+        return
+    table, name = choice.table_, choice.criterion
+    sizes, kinds = sorted(set(table["n_components"].tolist())), list(dict.fromkeys(table["covariance_type"].tolist()))
+    tried = f"{_ranged(sizes)} component{_s(sizes[-1])}"
+    among = tried if len(kinds) == 1 else f"{tried} and the covariance structures {_listed(kinds)}"
+    chosen = "The number of components was" if len(kinds) == 1 else "The number of components and the structure were"
+    reference, definition = references.CRITERIA.get(name, (None, name.upper()))
+    cited = () if reference is None else (reference,)
+    limit = " The chosen number is the largest that was tried." if choice.largest else ""
+    yield (
+        f"{chosen} chosen among {among} by the lowest {definition}{_cite(cited)}, where L is "
+        f"the likelihood, p the number of free parameters and n that of rows; fits that were not sound were set aside."
+        f"{limit}",
+        cited,
+    )
+
+
+def _labels(facts: Facts) -> Iterator[Said]:
+    if facts.components == 1:
+        return
+    doubt = facts.told.get("doubt") or {}
+    above, rows = (doubt.get("above") or {}).get("0.1"), doubt.get("rows") or facts.rows
+    sure = ""
+    if above is not None and rows:
+        sure = f"; it was below 0.9 for {share(above, rows)} of the rows"
+    yield f"Each row was assigned to the component with the largest posterior probability{sure}.", ()
+
+
+def _software(facts: Facts) -> Iterator[Said]:
+    named = {"mixtura": "mixtura", "torch": "PyTorch", "numpy": "NumPy", "scikit-learn": "scikit-learn"}
+    found = [f"{named.get(name, name)} {version}" for name, version in facts.versions.items()]
+    yield f"Software: {', '.join(found)}.", ()
+
+
+PARTS = (_model, _steps, _em, _starts, _choice, _labels, _software)
+"""The sentences in their order; each part knows when it has nothing to say."""
+
+
+def share(part: float, whole: float) -> str:
+    """A percentage that does not round what there is to nothing, nor what is not all to all."""
+    percent = 100 * part / whole
+    if part > 0 and percent < 0.1:
+        return "less than 0.1 %"
+    if part < whole and percent > 99.9:
+        return "more than 99.9 %"
+    return f"{percent:.0f} %" if percent >= 10 or part == 0 else f"{percent:.1f} %"
+
+
+def _features(names: Sequence[str]) -> str:
+    count = len(names)
+    listed = f" ({_listed(names)})" if count <= LISTED else ""
+    return f"{count} feature{_s(count)}{listed}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(str, names))
+
+
+def _ranged(sizes: list[int]) -> str:
+    if len(sizes) > 2 and sizes == list(range(sizes[0], sizes[-1] + 1)):
+        return f"{sizes[0]} to {sizes[-1]}"
+    return _listed(list(map(str, sizes)))
+
+
+def _cite(cited: tuple[Reference, ...]) -> str:
+    return f" ({'; '.join(reference.short for reference in cited)})" if cited else ""
+
+
+def _power(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e-").replace("e-", "e−")
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

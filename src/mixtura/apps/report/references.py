@@ -1,0 +1,59 @@
+"""References: the publications that a paragraph on methods cites."""
+
+from typing import NamedTuple
+
+
+class Reference(NamedTuple):
+    """A publication.
+
+    Attributes:
+        short: author and year, as it stands in a sentence.
+        full: as it stands in a list.
+    """
+
+    short: str
+    full: str
+
+
+AITKEN = Reference(
+    "Böhning et al. 1994",
+    "Böhning D, Dietz E, Schaub R, Schlattmann P, Lindsay BG (1994). The distribution of the likelihood ratio for "
+    "mixtures of densities from the one-parameter exponential family. Annals of the Institute of Statistical "
+    "Mathematics 46, 373–388. doi:10.1007/BF01720593",
+)
+AKAIKE = Reference(
+    "Akaike 1974",
+    "Akaike H (1974). A new look at the statistical model identification. IEEE Transactions on Automatic Control 19, "
+    "716–723. doi:10.1109/TAC.1974.1100705",
+)
+EM = Reference(
+    "Dempster et al. 1977",
+    "Dempster AP, Laird NM, Rubin DB (1977). Maximum likelihood from incomplete data via the EM algorithm. Journal of "
+    "the Royal Statistical Society B 39, 1–38. doi:10.1111/j.2517-6161.1977.tb01600.x",
+)
+ICL = Reference(
+    "Biernacki et al. 2000",
+    "Biernacki C, Celeux G, Govaert G (2000). Assessing a mixture model for clustering with the integrated completed "
+    "likelihood. IEEE Transactions on Pattern Analysis and Machine Intelligence 22, 719–725. doi:10.1109/34.865189",
+)
+MIXTURES = Reference(
+    "McLachlan & Peel 2000",
+    "McLachlan G, Peel D (2000). Finite Mixture Models. Wiley, New York. doi:10.1002/0471721182",
+)
+SCHWARZ = Reference(
+    "Schwarz 1978",
+    "Schwarz G (1978). Estimating the dimension of a model. The Annals of Statistics 6, 461–464. "
+    "doi:10.1214/aos/1176344136",
+)
+STRUCTURES = Reference(
+    "Celeux & Govaert 1995",
+    "Celeux G, Govaert G (1995). Gaussian parsimonious clustering models. Pattern Recognition 28, 781–793. "
+    "doi:10.1016/0031-3203(94)00125-6",
+)
+
+CRITERIA = {
+    "bic": (SCHWARZ, "Bayesian information criterion, BIC = −2 log L + p log n"),
+    "aic": (AKAIKE, "Akaike information criterion, AIC = −2 log L + 2 p"),
+    "icl": (ICL, "integrated completed likelihood, ICL = BIC − 2 Σ log max p(k | x)"),
+}
+"""The publication and the definition of each criterion."""
