@@ -69,6 +69,11 @@ class GaussianMixture(PublishedMixture):
         verbose: 1 prints restarts and iterations, 2 their likelihoods too.
         verbose_interval: iterations between two lines.
         progress: True says on stderr every two seconds how far a fit has come; a function is given the lines instead.
+        missing: what NaN means. ``"error"`` refuses it. ``"em"`` takes it for a missing entry and fits by maximum
+            likelihood: a row's density is the marginal one of what was observed of it, which is right where values are
+            missing at random (whether one is missing may depend on what was observed, not on the value itself). Starts
+            see rows whose gaps are filled by what one Gaussian, fitted by EM, expects there. Where no value is missing
+            it changes nothing. A row without any value counts as a row and says nothing.
         device: where to compute: None where the data are, ``"auto"`` on a GPU if there is one, or a torch device.
         reproduce: ``"sklearn"`` follows scikit-learn 1.9 step by step: its k-means and random stream for the start,
             its last M-step, its order of components. Meant to be set by ``sklearn_defaults``.
@@ -131,6 +136,7 @@ class GaussianMixture(PublishedMixture):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "progress": ["boolean", callable],
+        "missing": [StrOptions({"error", "em"})],
         "device": [str, torch.device, None],
         "reproduce": [StrOptions({"sklearn"}), None],
     }
@@ -154,6 +160,7 @@ class GaussianMixture(PublishedMixture):
         verbose: int = 0,
         verbose_interval: int = 10,
         progress: Any = False,
+        missing: str = "error",
         device: Any = None,
         reproduce: str | None = None,
     ) -> None:
@@ -173,6 +180,7 @@ class GaussianMixture(PublishedMixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.progress = progress
+        self.missing = missing
         self.device = device
         self.reproduce = reproduce
 
@@ -322,14 +330,27 @@ class GaussianMixture(PublishedMixture):
 
     def _fit(self, X: Any, sample_weight: Any) -> Checked:
         self._validate_params()
+        gaps = self._takes_gaps
         with columns_kept(self):
-            checked = check(self, X, reset=not self._going_on, least_rows=2, sample_weight=sample_weight)
+            checked = check(self, X, reset=not self._going_on, least_rows=2, sample_weight=sample_weight, gaps=gaps)
             found, seed = self._find(checked)
         self._adopt(checked.kind, found, seed)
         self._warn()
         if found.interrupted:
             raise KeyboardInterrupt
         return checked
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        if self._takes_gaps and self.reproduce is not None:
+            raise ValueError(
+                f"missing='em' and reproduce={self.reproduce!r} exclude each other, for scikit-learn knows no gaps: "
+                "set missing='error', or reproduce=None"
+            )
+
+    @property
+    def _takes_gaps(self) -> bool:
+        return bool(self.missing == "em")
 
     @property
     def _going_on(self) -> bool:
@@ -338,7 +359,7 @@ class GaussianMixture(PublishedMixture):
     def _land(self, checked: Checked, seed: int) -> Land:
         """The rows, ready for fits with these parameters."""
         dtype = torch.float64 if self.reproduce == "sklearn" else None
-        return landed(checked.source, seed, dtype, place(self.device, checked.kind))
+        return landed(checked.source, seed, dtype, place(self.device, checked.kind), checked.gaps)
 
     def _find(self, checked: Checked, land: Land | None = None) -> tuple[Fit, int]:
         """The fit and its seed; nothing is changed. ``land`` is what ``_land`` made of the same rows before."""

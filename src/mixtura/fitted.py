@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mixtura.criteria import Figures, aic, bic, icl
 from mixtura.draws import seed_of
+from mixtura.impute import imputed
 from mixtura.inputs import Checked, Kind, check
 from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
@@ -33,6 +34,16 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
     def _card(self) -> str:
         """What was fitted, in HTML."""
 
+    @property
+    @abstractmethod
+    def _takes_gaps(self) -> bool:
+        """NaN is a missing entry, not an error."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._takes_gaps
+        return tags
+
     def _repr_html_inner(self) -> str:
         # scikit-learn's diagram, and what was fitted below it.
         diagram = super()._repr_html_inner()
@@ -47,11 +58,12 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
 
     def _scores(self, X: Any, sample_weight: Any = None) -> tuple[Scores, Checked]:
         check_is_fitted(self)
-        checked = check(self, X, reset=False, sample_weight=sample_weight)
+        checked = check(self, X, reset=False, sample_weight=sample_weight, gaps=self._takes_gaps)
         return self._score_checked(checked), checked
 
     def _score_checked(self, checked: Checked) -> Scores:
-        return Scores(self.mixture_, checked.source, checked.kind.dtype, place(self.device, checked.kind))
+        device = place(self.device, checked.kind)
+        return Scores(self.mixture_, checked.source, checked.kind.dtype, device, checked.gaps)
 
     def predict(self, X: Any) -> Any:
         """The component with the largest posterior probability, for each row.
@@ -100,6 +112,30 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
         """
         scores, checked = self._scores(X)
         return checked.kind.give(-scores.log_best().expm1())
+
+    def impute(self, X: Any) -> Any:
+        """The rows with their gaps filled: by the mean of what is missing given what is observed.
+
+        Σₖ p(k | observed) E[missing | observed, k]; needs ``missing="em"``, else there are no gaps. A row without any
+        value gets the mean of the mixture.
+
+        Args:
+            X: (N, D) rows, NaN where an entry is missing.
+
+        Returns:
+            (N, D), what was observed as it is.
+
+        Examples:
+            >>> from mixtura import GaussianMixture
+            >>> gm = GaussianMixture.from_parameters([0.5, 0.5], [[0, 0], [8, 6]], [[1, 1], [1, 1]], "diag")
+            >>> gm.set_params(missing="em").impute([[0.1, float("nan")], [float("nan"), 6.2], [8.3, 5.9]]).round(3)
+            array([[0.1, 0. ],
+                   [8. , 6.2],
+                   [8.3, 5.9]])
+        """
+        check_is_fitted(self)
+        checked = check(self, X, reset=False, gaps=self._takes_gaps)
+        return checked.kind.give(imputed(self.mixture_, checked.source, place(self.device, checked.kind)))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the rows, in nats, weighted.

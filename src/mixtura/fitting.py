@@ -81,7 +81,7 @@ class Land(NamedTuple):
     rows: Rows
 
 
-def landed(source: Source, seed: int, dtype: torch.dtype | None, device: torch.device) -> Land:
+def landed(source: Source, seed: int, dtype: torch.dtype | None, device: torch.device, gaps: bool = False) -> Land:
     """Survey a source and make its rows ready.
 
     Args:
@@ -89,9 +89,10 @@ def landed(source: Source, seed: int, dtype: torch.dtype | None, device: torch.d
         seed: key of the sample's random stream.
         dtype: in which rows are counted; None is the source's.
         device: where rows are counted.
+        gaps: NaN may stand for a missing entry.
     """
-    facts = survey(source, seed)
-    return Land(facts, Rows(source, dtype=dtype, device=device, origin=facts.mean))
+    facts = survey(source, seed, gaps)
+    return Land(facts, Rows(source, dtype=dtype, device=device, origin=facts.mean, gaps=facts.gaps))
 
 
 def fit(land: Land, plan: Plan, names: list[str]) -> Fit:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
 from mixtura.data.array import Array
-from mixtura.data.base import Source
+from mixtura.data.base import About, Source
 
 LOG = logging.getLogger("mixtura")
 
@@ -54,12 +54,14 @@ class Checked(NamedTuple):
     """Rows that passed the checks, or are checked as they pass.
 
     Attributes:
-        source: of N rows, float64 or float32, finite.
+        source: of N rows, float64 or float32, finite but for gaps.
         kind: how results go back.
+        gaps: some entries are missing, or may be: they are NaN.
     """
 
     source: Any
     kind: Kind
+    gaps: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,7 +91,9 @@ HINTS = (
 """What to try, by a piece of scikit-learn's sentence."""
 
 
-def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1, sample_weight: Any = None) -> Checked:
+def check(
+    estimator: Any, x: Any, *, reset: bool, least_rows: int = 1, sample_weight: Any = None, gaps: bool = False
+) -> Checked:
     """Check rows for an estimator, and remember (``reset``) or compare their columns.
 
     Args:
@@ -98,6 +102,7 @@ def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1, sample_we
         reset: remember the columns (in ``fit``) instead of comparing them.
         least_rows: fewest rows.
         sample_weight: (N,) row weights.
+        gaps: NaN is taken for a missing entry instead of refused.
 
     Raises:
         ValueError: the shape, the dtype or a value is not usable; scikit-learn's sentence comes first, then what to
@@ -108,14 +113,18 @@ def check(estimator: Any, x: Any, *, reset: bool, least_rows: int = 1, sample_we
     if not known and isinstance(x, Source):
         from mixtura.sourced import check_source
 
-        return check_source(estimator, x, reset=reset, least_rows=least_rows, sample_weight=sample_weight)
+        return check_source(estimator, x, reset=reset, least_rows=least_rows, sample_weight=sample_weight, gaps=gaps)
     if not known and hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         x = torch.utils.dlpack.from_dlpack(x)
     if reset:
         estimator.__dict__.pop("source_", None)
     x, kind = (_check_tensor if isinstance(x, Tensor) else _check_array)(estimator, x, reset, least_rows)
-    _check_finite(estimator, x)
-    return Checked(Array(x, check_weight(sample_weight, len(x))), kind)
+    found = Gaps(gaps)
+    found.look(x)
+    names = getattr(estimator, "feature_names_in_", None)
+    found.refuse(len(x), names)
+    about = About() if names is None else About(tuple(map(str, names)))
+    return Checked(Array(x, check_weight(sample_weight, len(x)), about=about), kind, found.missing)
 
 
 def _check_array(estimator: Any, x: Any, reset: bool, least_rows: int) -> tuple[np.ndarray, Kind]:
@@ -189,16 +198,18 @@ def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> tu
     return x, Kind(x.dtype, x.device)
 
 
-def _check_finite(estimator: Any, x: Any) -> None:
-    gaps = Gaps()
-    gaps.look(x)
-    gaps.refuse(len(x), getattr(estimator, "feature_names_in_", None))
-
-
 class Gaps:
-    """Where values are not finite, gathered from blocks of rows."""
+    """Where values are not finite, gathered from blocks of rows.
 
-    def __init__(self) -> None:
+    Args:
+        allowed: NaN is a missing entry, and only what is infinite is wrong.
+
+    Attributes:
+        missing: there were missing entries.
+    """
+
+    def __init__(self, allowed: bool = False) -> None:
+        self.allowed, self.missing = allowed, False
         self.rows: list[int] = []
         self.count = 0
         self.columns: set[int] = set()
@@ -212,6 +223,10 @@ class Gaps:
             if bool(np.isfinite(float(x.sum()))):
                 return
         finite = np.isfinite(x) if isinstance(x, np.ndarray) else x.isfinite().cpu().numpy()
+        if self.allowed:
+            missing = np.isnan(x) if isinstance(x, np.ndarray) else x.isnan().cpu().numpy()
+            self.missing |= bool(missing.any())
+            finite |= missing
         if finite.all():
             return
         rows, columns = np.nonzero(~finite)
@@ -234,7 +249,7 @@ class Gaps:
         raise ValueError(
             f"Input X contains {what}.\n{self.count} of {total} rows are affected (rows {some_rows}; columns "
             f"{some_columns}). Drop these rows or columns, or fill the gaps in first, for example with "
-            "sklearn.impute.SimpleImputer."
+            f"sklearn.impute.SimpleImputer{', or set missing=' + repr('em') if self.nan else ''}."
         )
 
 

@@ -94,7 +94,8 @@ class Ground(NamedTuple):
         plan: what was asked for.
         facts: the survey of the data.
         rows: all of them.
-        sample: rows of the survey relative to the origin of the fit.
+        sample: rows of the survey relative to the origin of the fit, without gaps: those are filled by what one
+            Gaussian expects there (:meth:`Survey.whole`), so that a start sees complete rows.
         origin: (D,), float64, on the CPU.
         unit: identity matrices of the structure, for one restart.
         floor: of the M-step.
@@ -110,18 +111,24 @@ class Ground(NamedTuple):
     floor: Floor
     rule: Rule
 
-    def part(self, size: int) -> Sample:
-        """At most ``size`` rows of the survey, drawn by weight; a smaller part is the beginning of a larger one."""
+    def part(self, size: int, *, whole: bool = True) -> Sample:
+        """At most ``size`` rows of the survey, drawn by weight; a smaller part is the beginning of a larger one.
+
+        Their gaps are filled, as a start needs it (``whole``), or not.
+        """
         if self.facts.rows > SAMPLE:
             x, weight = self.facts.crowd
             chosen = Sample(x[:size], weight if size >= len(x) else torch.ones_like(weight[:size]))
         elif size >= len(self.facts.sample.x):
-            return self.sample
+            if whole or not self.facts.gaps:
+                return self.sample
+            chosen = self.facts.sample
         else:
             x, weight = self.facts.sample
             draws = torch.from_numpy(stream(self.plan.seed, "part").random(len(x)))
             at = (-torch.log1p(-draws) / weight).argsort(stable=True)[:size]
             chosen = Sample(x[at], torch.ones_like(weight[at]))
+        chosen = self.facts.whole(chosen) if whole else chosen
         return Sample((chosen.x - self.origin).to(self.rows.home), chosen.weight.to(self.rows.home))
 
     def coarsely(self, model: Mixture) -> bool:
@@ -136,9 +143,13 @@ class Ground(NamedTuple):
         facts = self.facts
         if facts.rows > SAMPLE and size >= min(facts.rows, len(facts.crowd.x)):
             return Field(self.rows.coarse() if coarse else self.rows, facts.rows, facts.weight)
-        x, weight = self.part(size)
+        x, weight = self.part(size, whole=False)
         rows = Rows(
-            Array(x, weight), dtype=self.rows.dtype, device=self.rows.device, origin=torch.zeros_like(self.origin)
+            Array(x, weight),
+            dtype=self.rows.dtype,
+            device=self.rows.device,
+            origin=torch.zeros_like(self.origin),
+            gaps=facts.gaps,
         )
         return Field(rows.coarse() if coarse else rows, len(x), float(weight.sum()))
 
@@ -148,5 +159,6 @@ def ground_of(facts: Survey, rows: Rows, plan: Plan) -> Ground:
     origin, home = rows.origin.to(torch.float64), rows.home
     floor = Floor(facts.least.to(home) if plan.clip else None, plan.added or 0.0)
     unit = plan.structure.unit(1, plan.components, len(origin)).to(home)
-    sample = Sample((facts.sample.x - origin).to(home), facts.sample.weight.to(home))
+    x, weight = facts.whole(facts.sample)
+    sample = Sample((x - origin).to(home), weight.to(home))
     return Ground(plan, facts, rows, sample, origin, unit, floor, Likelihood(floor))

@@ -230,7 +230,7 @@ class Rows:
 
 
 def weighted_mean(source: Source) -> Float64[Tensor, "D"]:
-    """The mean of the rows in float64, in one pass."""
+    """The mean of the rows in float64, in one pass; NaN where a column has gaps."""
     total, weight = torch.zeros(source.shape[1], dtype=torch.float64), 0.0
     for block in source.blocks(rows_within(BUDGET, 8 * source.shape[1])):
         x = block.x.to("cpu", torch.float64)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mixtura.data.base import Source
 from mixtura.e_step import Count, Whitened, scorer
+from mixtura.missing import Marginal
 from mixtura.mixture import Mixture
 from mixtura.rows import Rows, Scratch, rows_within
 
@@ -78,31 +79,47 @@ class Scores:
         source: of N rows, float64 or float32.
         dtype: of the rows.
         device: where to compute.
+        gaps: NaN stands for a missing entry: the density of a row is the marginal one of the others.
     """
 
-    def __init__(self, mixture: Mixture, source: Source, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, mixture: Mixture, source: Source, dtype: torch.dtype, device: torch.device, gaps: bool = False
+    ) -> None:
         scorer = ready(mixture, dtype, device)
         self.mixture = scorer.mixture
         self.rows = Rows(source, dtype=dtype, device=device, origin=scorer.origin, resident=0)
         self.count = scorer.count(self.rows.scratch)
-        self.length = source.shape[0]
+        self.length, self.gaps = source.shape[0], gaps
+        self.wide = torch.float64 if self.rows.home == self.rows.device else self.rows.dtype
 
     def _joints(self) -> Any:
         each = rows_within(self.rows.budget, self.count.bytes_per_row)
         for chunk in self.rows.chunks(each, reuse=True):
-            joint = self.count.log_joint(chunk.x)[0][0]
-            top = joint.amax(0)
-            if not bool(top.isfinite().all()):
-                joint = self._rescue(chunk.x, joint)
+            lacking = chunk.x.isnan().any(0) if self.gaps else None
+            if lacking is None or not bool(lacking.any()):
+                joint = self._joint(chunk.x)
+            else:
+                joint = chunk.x.new_empty(self.mixture.shape[1], chunk.x.shape[1])
+                joint[:, ~lacking] = self._joint(chunk.x[:, ~lacking])
+                joint[:, lacking] = self._exact(Marginal, chunk.x[:, lacking])
             yield slice(chunk.start, chunk.start + chunk.x.shape[1]), joint
+
+    def _joint(self, x: Float[Tensor, "D n"]) -> Float[Tensor, "K n"]:
+        """log πₖ p(x | k) of rows without gaps."""
+        joint = self.count.log_joint(x)[0][0]
+        top = joint.amax(0)
+        return joint if bool(top.isfinite().all()) else self._rescue(x, joint)
+
+    def _exact(self, kind: type[Count], x: Float[Tensor, "D n"]) -> Float[Tensor, "K n"]:
+        """The same by another count, in float64."""
+        count = kind(self.mixture, self.rows.scratch, self.wide, self.rows.device)
+        return count.log_joint(x.to(self.wide))[0][0].clamp_min(torch.finfo(x.dtype).min).to(x.dtype)
 
     def _rescue(self, x: Tensor, joint: Tensor) -> Tensor:
         """Rows so far out that float32 or the feature map overflows, by the definition in float64."""
         far = ~joint.amax(0).isfinite()
-        wide = torch.float64 if self.rows.home == self.rows.device else x.dtype
-        exact = Whitened(self.mixture, self.rows.scratch, wide, self.rows.device).log_joint(x[:, far].to(wide))[0][0]
         joint = joint.clone()
-        joint[:, far] = exact.clamp_min(torch.finfo(x.dtype).min).to(x.dtype)
+        joint[:, far] = self._exact(Whitened, x[:, far])
         return joint
 
     def _all(self, read: Callable[[Tensor], Tensor]) -> Tensor:

@@ -131,7 +131,8 @@ class MixtureSearch(FittedMixture):
         cells = [Cell(name, k) for name in structures(self.covariance_types) for k in sizes(self.n_components)]
         template = self._template()
         with columns_kept(self):
-            checked = check(self, X, reset=True, least_rows=2, sample_weight=sample_weight)
+            gaps = template._takes_gaps
+            checked = check(self, X, reset=True, least_rows=2, sample_weight=sample_weight, gaps=gaps)
             trials, untried = self._try_all(cells, template, checked)
             if untried and not any(trial.sound for trial in trials):
                 raise KeyboardInterrupt
@@ -187,6 +188,10 @@ class MixtureSearch(FittedMixture):
             return failed(cell, checked.shape[1], str(error) or type(error).__name__)
         figures = Figures(model.loglik_, model.n_parameters_, found.facts.weight, log_best)
         return Trial(cell, figures, model.status_, model)
+
+    @property
+    def _takes_gaps(self) -> bool:
+        return self.estimator is not None and self.estimator._takes_gaps
 
     @property
     def mixture_(self) -> Mixture:  # type: ignore[override]

@@ -23,10 +23,11 @@ class Watched:
 
     Args:
         source: where the rows come from.
+        gaps: NaN is a missing entry.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.source, self.about = source, source.about
+    def __init__(self, source: Source, gaps: bool = False) -> None:
+        self.source, self.about, self.gaps = source, source.about, gaps
 
     @property
     def shape(self) -> tuple[int | None, int]:
@@ -44,13 +45,15 @@ class Watched:
 
     def blocks(self, rows: int, part: tuple[int, int] = ALL, *, ids: bool = False) -> Iterator[Block]:
         for block in self.source.blocks(rows, part, ids=ids):
-            gaps = Gaps()
+            gaps = Gaps(self.gaps)
             gaps.look(block.x, block.start)
             gaps.refuse(block.start + len(block.x), self.about.names)
             yield block if block.x.dtype in FLOATS else block._replace(x=block.x.to(torch.float64))
 
 
-def check_source(estimator: Any, source: Source, *, reset: bool, least_rows: int, sample_weight: Any) -> Checked:
+def check_source(
+    estimator: Any, source: Source, *, reset: bool, least_rows: int, sample_weight: Any, gaps: bool
+) -> Checked:
     """Check a source as :func:`mixtura.inputs.check` does: for a fit read it once and make it ready for many passes.
 
     Raises:
@@ -62,17 +65,17 @@ def check_source(estimator: Any, source: Source, *, reset: bool, least_rows: int
     kind = _kind(source)
     if not reset:
         _compare(estimator, source)
-        return Checked(Watched(source), kind)
-    gaps = Gaps()
-    found = settled(source, lambda block: gaps.look(block.x, block.start))
-    gaps.refuse(found.shape[0], source.about.names)
+        return Checked(Watched(source, gaps), kind, gaps)
+    seen = Gaps(gaps)
+    found = settled(source, lambda block: seen.look(block.x, block.start))
+    seen.refuse(found.shape[0], source.about.names)
     if found.shape[0] < least_rows:
         found_rows = f"Found array with {found.shape[0]} sample(s)"
         least = f"while a minimum of {least_rows} is required by {type(estimator).__name__}."
         raise with_hint(ValueError(f"{found_rows} {least}"))
     found.weight = check_weight(found.weight, found.shape[0])
     _remember(estimator, source)
-    return Checked(found, kind)
+    return Checked(found, kind, seen.missing)
 
 
 def _kind(source: Source) -> Kind:

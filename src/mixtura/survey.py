@@ -4,11 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from mixtura.data.base import Block, Source
+from mixtura.data.base import About, Block, Source
+from mixtura.data.columns import listed
 from mixtura.draws import stream
+from mixtura.missing import filled
+from mixtura.mixture import Mixture
+from mixtura.pooled import pooled
 from mixtura.rows import BUDGET, rows_within
 
 SAMPLE = 5000
@@ -31,7 +35,7 @@ class Sample(NamedTuple):
     """Rows in canonical form: equal ones merged, their weights added, zero weights dropped, sorted.
 
     Attributes:
-        x: (S, D), float64, as in the source.
+        x: (S, D), float64, as in the source: NaN where an entry is missing.
         weight: (S,), float64, positive.
     """
 
@@ -56,6 +60,7 @@ class Survey(NamedTuple):
         covariance: (D, D), of the sample, maximum likelihood.
         white: (D, E), what makes its rows uncorrelated, of unit variance: E ≤ D directions in which they vary.
         step: (D,), the grid that a column is recorded on; 0 for a continuous or a constant one.
+        gaussian: where rows have gaps, the one Gaussian that is likeliest for the sample; None where none has.
     """
 
     rows: int
@@ -70,6 +75,7 @@ class Survey(NamedTuple):
     covariance: Float64[Tensor, "D D"]
     white: Float64[Tensor, "D E"]
     step: Float64[Tensor, "D"]
+    gaussian: Mixture | None = None
 
     @property
     def complete(self) -> bool:
@@ -86,46 +92,122 @@ class Survey(NamedTuple):
         """(D,), variances below which an M-step clips: never reached in a sound fit."""
         return CLIP * self.scale
 
+    @property
+    def gaps(self) -> bool:
+        """Some rows have missing entries."""
+        return self.gaussian is not None
 
-def survey(source: Source, seed: int) -> Survey:
+    def whole(self, sample: Sample) -> Sample:
+        """The same rows, what they lack being filled by what one Gaussian expects there given the rest."""
+        if self.gaussian is None:
+            return sample
+        return sample._replace(x=filled(self.gaussian, sample.x.mT).mT.contiguous())
+
+
+def survey(source: Source, seed: int, gaps: bool = False) -> Survey:
     """One pass over the rows, on the CPU in float64.
 
+    Args:
+        source: where the rows come from.
+        seed: key of the sample's random stream.
+        gaps: NaN may stand for a missing entry: facts are of the observed ones. Without it rows are not looked at
+            for any.
+
     Raises:
-        ValueError: no row has a positive weight.
+        ValueError: no row has a positive weight, or a column has no value.
     """
     features = source.shape[1]
-    rows, weight, total = 0, 0.0, torch.zeros(features, dtype=torch.float64)
-    low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
+    columns = Columns(features, gaps)
     reservoir = Reservoir(features, seed, max(SAMPLE, min(CROWD, CROWD_BYTES // (8 * features))))
     for block in source.blocks(rows_within(BUDGET, 8 * features)):
         x, w = _present(block)
-        if not len(x):
-            continue
-        rows, weight = rows + len(x), weight + float(w.sum())
-        total += w @ x
-        low, high = torch.minimum(low, x.amin(0)), torch.maximum(high, x.amax(0))
-        reservoir.add(x, w)
+        if len(x):
+            columns.add(x, w)
+            reservoir.add(x, w)
+    rows = reservoir.offered
     if not rows:
         raise ValueError("sample_weight is zero for every row: at least one row must count")
+    refuse_empty(columns.low > columns.high, getattr(source, "about", None))
     crowd = reservoir.crowd()
     sample = canonical(Sample(*(t[:SAMPLE] for t in crowd)), drawn=rows > SAMPLE)
-    share = sample.weight / sample.weight.sum()
-    centred = sample.x - share @ sample.x
-    covariance = (centred * share[:, None]).mT @ centred
+    mean, scale = columns.total / columns.present, robust_scale(sample)
+    gaussian = likeliest(sample, mean, scale) if columns.lacking else None
+    covariance = covariance_of(sample) if gaussian is None else gaussian.covariance.dense()[0, 0]
     return Survey(
         rows=rows,
-        weight=weight,
-        mean=total / weight,
-        low=low,
-        high=high,
+        weight=columns.weight,
+        mean=mean,
+        low=columns.low,
+        high=columns.high,
         sample=sample,
         crowd=crowd if rows > SAMPLE else sample,
         distinct=len(sample.x),
-        scale=robust_scale(sample),
+        scale=scale,
         covariance=covariance,
         white=whitening(covariance, 1e-13),
         step=torch.tensor([grid_step(column) for column in sample.x.T.numpy()], dtype=torch.float64),
+        gaussian=gaussian,
     )
+
+
+class Columns:
+    """What the observed entries of each column add up to.
+
+    Attributes:
+        weight: of all rows.
+        total: (D,) weighted sum.
+        present: weight of the rows that have an entry: one number, or (D,) where some lack one.
+        low: (D,), smallest entry.
+        high: (D,), largest.
+        lacking: some rows lack an entry.
+    """
+
+    def __init__(self, features: int, gaps: bool) -> None:
+        self.gaps, self.lacking = gaps, False
+        self.weight, self.total = 0.0, torch.zeros(features, dtype=torch.float64)
+        self.present: float | Tensor = 0.0
+        self.low, self.high = torch.full_like(self.total, torch.inf), torch.full_like(self.total, -torch.inf)
+
+    def add(self, x: Float64[Tensor, "N D"], w: Float64[Tensor, "N"]) -> None:
+        """Add rows."""
+        mass = float(w.sum())
+        self.weight += mass
+        low = high = x
+        if self.gaps and bool((missing := x.isnan()).any()):
+            self.lacking = True
+            self.present = self.present + w @ (~missing).to(w)
+            low, x, high = (torch.where(missing, value, x) for value in (torch.inf, 0.0, -torch.inf))
+        else:
+            self.present = self.present + mass
+        self.total += w @ x
+        self.low, self.high = torch.minimum(self.low, low.amin(0)), torch.maximum(self.high, high.amax(0))
+
+
+def refuse_empty(empty: Bool[Tensor, "D"], about: About | None) -> None:
+    """Raise ValueError where columns have no value at all."""
+    where = empty.nonzero()[:, 0].tolist()
+    if where:
+        names = about.names if about is not None and about.names is not None else range(len(empty))
+        raise ValueError(
+            f"X has no value in the columns {listed([str(names[j]) for j in where])}: every row lacks it, so leave "
+            "them out"
+        )
+
+
+def covariance_of(sample: Sample) -> Float64[Tensor, "D D"]:
+    """Of rows without gaps, maximum likelihood."""
+    share = sample.weight / sample.weight.sum()
+    centred = sample.x - share @ sample.x
+    return (centred * share[:, None]).mT @ centred
+
+
+def likeliest(sample: Sample, mean: Float64[Tensor, "D"], scale: Float64[Tensor, "D"]) -> Mixture:
+    """The one Gaussian that is likeliest for rows with gaps, begun at uncorrelated columns."""
+    seen = ~sample.x.isnan()
+    weight = sample.weight[:, None] * seen
+    squares = torch.where(seen, sample.x - mean, 0.0).square()
+    variance = (weight * squares).sum(0) / weight.sum(0)
+    return pooled(*sample, mean, torch.where(variance > 0, variance, scale), CLIP * scale)
 
 
 def _present(block: Block) -> tuple[Tensor, Tensor]:
@@ -173,12 +255,14 @@ class Reservoir:
 def canonical(sample: Sample, drawn: bool) -> Sample:
     """Equal rows merged, their weights added, sorted; rows that were drawn by weight weigh the same."""
     x = sample.x.numpy()
-    order = np.argsort(x[:, 0], kind="stable")
-    first = x[order, 0]
+    # A missing entry is a value like any other here: equal to itself, and the largest.
+    key = np.where(np.isnan(x), np.inf, x)
+    order = np.argsort(key[:, 0], kind="stable")
+    first = key[order, 0]
     if (first[1:] == first[:-1]).any():
-        order = np.lexsort(x.T[::-1])
-    x, weight = x[order], np.ones(len(x)) if drawn else sample.weight.numpy()[order]
-    new = np.append(True, (x[1:] != x[:-1]).any(1))
+        order = np.lexsort(key.T[::-1])
+    x, key, weight = x[order], key[order], np.ones(len(x)) if drawn else sample.weight.numpy()[order]
+    new = np.append(True, (key[1:] != key[:-1]).any(1))
     if not new.all():
         x, weight = x[new], np.add.reduceat(weight, new.nonzero()[0])
     return Sample(torch.from_numpy(x), torch.from_numpy(weight))
@@ -194,7 +278,23 @@ def whitening(covariance: Float64[Tensor, "D D"], least: float) -> Float64[Tenso
 
 
 def robust_scale(sample: Sample) -> Float64[Tensor, "D"]:
-    """(D,) squared interquartile ranges, positive wherever any column varies."""
+    """(D,) squared interquartile ranges of the observed entries, positive wherever any column varies."""
+    seen = ~sample.x.isnan()
+    if bool(seen.all()):
+        squared, variance = _spread(sample)
+    else:
+        # Column by column, for each has rows of its own.
+        each = [Sample(sample.x[at, j : j + 1], sample.weight[at]) for j, at in enumerate(seen.mT) if bool(at.any())]
+        squared, variance = (np.zeros(seen.shape[1]) for _ in range(2))
+        squared[seen.any(0).numpy()], variance[seen.any(0).numpy()] = np.concatenate([_spread(s) for s in each], 1)
+    varying = squared[squared > 0] if (squared > 0).any() else variance[variance > 0]
+    smallest = varying.min() if len(varying) else 1.0
+    scale = np.where(squared > 0, squared, np.where(variance > 0, np.minimum(variance, smallest), smallest))
+    return torch.from_numpy(scale)
+
+
+def _spread(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) squared interquartile ranges and variances."""
     # NumPy sorts several times faster than torch.
     columns, share = np.ascontiguousarray(sample.x.T.numpy()), (sample.weight / sample.weight.sum()).numpy()
     order = columns.argsort(axis=1)
@@ -204,15 +304,12 @@ def robust_scale(sample: Sample) -> Float64[Tensor, "D"]:
     squared = (quartiles[1] - quartiles[0]) ** 2
     variance = (columns - (columns @ share)[:, None]) ** 2 @ share
     variance[columns.max(axis=1) == columns.min(axis=1)] = 0
-    varying = squared[squared > 0] if (squared > 0).any() else variance[variance > 0]
-    smallest = varying.min() if len(varying) else 1.0
-    scale = np.where(squared > 0, squared, np.where(variance > 0, np.minimum(variance, smallest), smallest))
-    return torch.from_numpy(scale)
+    return squared, variance
 
 
 def grid_step(column: np.ndarray) -> float:
     """The step of the grid that a column is recorded on: 0 for a continuous or a constant one."""
-    values = np.unique(column)
+    values = np.unique(column[~np.isnan(column)])
     gaps = np.diff(values)
     # The same value reached in two ways, 0.3 and 0.1 · 3, is one value.
     gaps = gaps[gaps > SAME * np.maximum(np.abs(values[1:]), np.abs(values[:-1]))]

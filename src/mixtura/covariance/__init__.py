@@ -9,7 +9,7 @@ from mixtura.covariance.full import Full
 from mixtura.covariance.spherical import Spherical
 from mixtura.covariance.tied import Tied
 
-__all__ = ["STRUCTURES", "Covariance", "Floor", "Kind", "NotPositiveDefinite", "Structure", "structure"]
+__all__ = ["GENERAL", "STRUCTURES", "Covariance", "Floor", "Kind", "NotPositiveDefinite", "Structure", "structure"]
 
 
 class Structure(NamedTuple):
@@ -56,6 +56,10 @@ STRUCTURES: dict[str, Structure] = {
         ),
     )
 }
+
+
+GENERAL = STRUCTURES["full"]
+"""The structure that holds all others: any covariance matrix."""
 
 
 def structure(name: str) -> Structure:
