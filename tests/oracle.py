@@ -171,6 +171,86 @@ def em_step(name, X, p, weight=None):
     return float(weight @ log_density(X, p)), m_step(name, X, responsibilities(X, p), weight)
 
 
+# ---- rows with gaps: NaN is missing at random (Little & Rubin 2019, ch. 11), everything by explicit inverses
+
+
+def log_joint_observed(X, p):
+    """log πₖ + log of the marginal density of what was observed of each row, (N, K)."""
+    out = np.empty((len(X), len(p.weights)))
+    for k in range(len(p.weights)):
+        for i in range(len(X)):
+            o = ~np.isnan(X[i])
+            with np.errstate(divide="ignore"):
+                out[i, k] = np.log(p.weights[k])
+            if o.any():
+                out[i, k] += log_normal(X[i, o], p.means[k, o], p.covariances[k][np.ix_(o, o)])
+    return out
+
+
+def log_density_observed(X, p):
+    """log p(observed), (N,)."""
+    return np.array([np.logaddexp.reduce(row) for row in log_joint_observed(X, p)])
+
+
+def responsibilities_observed(X, p):
+    """p(k | observed), (N, K)."""
+    return np.exp(log_joint_observed(X, p) - log_density_observed(X, p)[:, None])
+
+
+def conditional(x, mean, covariance):
+    """E[x | observed] and the covariance of x given what was observed, (D,) and (D, D)."""
+    o, m = ~np.isnan(x), np.isnan(x)
+    expected, spread = np.where(o, x, mean), np.zeros_like(covariance)
+    spread[np.ix_(m, m)] = covariance[np.ix_(m, m)]
+    if o.any() and m.any():
+        slope = covariance[np.ix_(m, o)] @ np.linalg.inv(covariance[np.ix_(o, o)])
+        expected[m] = mean[m] + slope @ (x[o] - mean[o])
+        spread[np.ix_(m, m)] -= slope @ covariance[np.ix_(o, m)]
+    return expected, spread
+
+
+def moments_observed(X, p, weight=None):
+    """Everything that one pass is expected to add up, row by row."""
+    weight = np.ones(len(X)) if weight is None else weight
+    r, density = responsibilities_observed(X, p), log_density_observed(X, p)
+    (components, features), loglik = p.means.shape, 0.0
+    n, s1 = np.zeros(components), np.zeros((components, features))
+    scatter = np.zeros((components, features, features))
+    for i in range(len(X)):
+        loglik += weight[i] * density[i]
+        for k in range(components):
+            expected, spread = conditional(X[i], p.means[k], p.covariances[k])
+            d = expected - p.means[k]
+            n[k] += weight[i] * r[i, k]
+            s1[k] += weight[i] * r[i, k] * d
+            scatter[k] += weight[i] * r[i, k] * (np.outer(d, d) + spread)
+    return Moments(loglik, n, n.copy(), s1, scatter)
+
+
+def em_step_observed(name, X, p, weight=None):
+    """One iteration of EM on rows with gaps: the log likelihood of ``p``, and the parameters after it."""
+    weight = np.ones(len(X)) if weight is None else weight
+    r = responsibilities_observed(X, p) * weight[:, None]
+    n, scatter = r.sum(0), np.zeros_like(p.covariances)
+    means = np.empty_like(p.means)
+    for k in range(len(n)):
+        rows = [conditional(x, p.means[k], p.covariances[k]) for x in X]
+        means[k] = sum(w * e for w, (e, _) in zip(r[:, k], rows, strict=True)) / n[k]
+        for w, (e, spread) in zip(r[:, k], rows, strict=True):
+            scatter[k] += w * (np.outer(e - means[k], e - means[k]) + spread)
+    return float(weight @ log_density_observed(X, p)), Parameters(n / n.sum(), means, MAXIMISE[name](n, scatter))
+
+
+def impute(X, p):
+    """Each gap filled by Σₖ p(k | observed) E[missing | observed, k]."""
+    r = responsibilities_observed(X, p)
+    out = X.copy()
+    for i in range(len(X)):
+        expected = sum(r[i, k] * conditional(X[i], p.means[k], p.covariances[k])[0] for k in range(len(p.weights)))
+        out[i] = np.where(np.isnan(X[i]), expected, X[i])
+    return out
+
+
 def rank(function, point):
     """The rank of a function's Jacobian at a point, by central differences."""
     step, columns = 1e-5, []

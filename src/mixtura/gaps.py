@@ -58,7 +58,7 @@ def _group(
 
 def _alike(seen: Bool[Tensor, "N D"]) -> list[tuple[Int64[Tensor, "M L"], Bool[Tensor, "M L"]]]:
     """Rows by pattern, patterns of between 2ʲ and 2ʲ⁺¹ rows together: places (M, L), and where they are no padding."""
-    _, pattern = torch.unique(_keys(seen), dim=0, return_inverse=True)
+    _, pattern = torch.unique(_keys(seen), dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
     order = pattern.argsort(stable=True)
     rank = _rank(pattern[order])
     # A long pattern is cut into pieces, each a pattern of its own.

@@ -40,10 +40,10 @@ class Marginal(Count):
     """EM for values missing at random (Little & Rubin 2019, ch. 11; Ghahramani & Jordan 1994; Hunt & Jorgensen 2003).
 
     A row's density is the marginal one of its observed entries. What is missing has, given them, a conditional mean and
-    covariance in each component; with both the moments are those expected of the whole row. Every pattern of observed
+    covariance in each component; with both, the moments are those expected of the whole row. Every pattern of observed
     entries has one Cholesky factor L of Σ with the observed columns first: its upper left block whitens them to
-    z = L₁₁⁻¹ (x₁ − μ₁), the conditional mean is μ + L [z; 0] and the conditional covariance L₂₂ L₂₂ᵀ. It takes D² numbers
-    and D³ operations for each pattern and component, whatever the structure.
+    z = L₁₁⁻¹ (x₁ − μ₁), the conditional mean is μ + L [z; 0], the conditional covariance of the rest L₂₂ L₂₂ᵀ. Whatever
+    the structure, this takes D² numbers and D³ operations for each pattern and component.
     """
 
     def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None:
