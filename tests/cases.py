@@ -65,6 +65,15 @@ def clusters(rng, rows, components, features, apart=6.0):
     return X, labels
 
 
+def punched(X, share, seed=0, empty=0):
+    """The same rows with holes at random; the first ``empty`` rows have nothing left, all others something."""
+    rng = np.random.default_rng(seed)
+    holes = rng.random(X.shape) < share
+    holes[np.arange(len(X)), rng.integers(X.shape[1], size=len(X))] = False
+    holes[:empty] = True
+    return np.where(holes, np.nan, X)
+
+
 def onehot(labels, components):
     return np.eye(components)[labels]
 

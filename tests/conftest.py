@@ -23,6 +23,7 @@ UNCHECKED = (
     "test_convert",
     "test_estimator",
     "test_examples",
+    "test_impute",
     "test_inputs",
     "test_plot",
     "test_properties",

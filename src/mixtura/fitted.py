@@ -133,9 +133,8 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
                    [8. , 6.2],
                    [8.3, 5.9]])
         """
-        check_is_fitted(self)
-        checked = check(self, X, reset=False, gaps=self._takes_gaps)
-        return checked.kind.give(imputed(self.mixture_, checked.source, place(self.device, checked.kind)))
+        scores, checked = self._scores(X)
+        return checked.kind.give(imputed(self.mixture_, checked.source, scores.rows.home))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log density of the rows, in nats, weighted.

@@ -122,7 +122,7 @@ class Part:
         """log πₖ p(observed | k)."""
         restarts, components, patterns, _, rows = self.z.shape
         # Each pattern of each component is a component of its own, with as many features as were observed.
-        size = self.observed.sum(1).repeat(components)
+        size = self.observed.to(self.log_det).sum(1).repeat(components)
         log_det = self.log_det.expand(restarts, components, patterns).flatten(1)
         d2 = self.z.square().sum(-2).flatten(1, 2)
         density = self.mixture.family.log_density(d2, log_det, size).view(restarts, components, patterns, rows)
