@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from mixtura.data.table import NoColumn, Table, read_table
 
 WANTED = np.array([[1.5, 2.0], [-3.25, 4.0], [5.0, 1e-3]])

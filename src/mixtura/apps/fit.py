@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixtura.apps import columns, describe, labels, remarks
+from mixtura.apps import columns, describe, labels, remarks, report
 from mixtura.apps.job import Done, Job
 from mixtura.apps.labels import Sampler, Tally
 from mixtura.apps.summary import file_facts, summary
@@ -32,7 +32,7 @@ def run(job: Job, note: Note) -> Done:
     if kind == "parquet":
         columns.check_parquet()
     if job.report:
-        report.check_installed.installed()
+        report.check_installed()
     notes: list[str] = []
     tell = _both(note, notes)
     if job.output is None:

@@ -1,5 +1,6 @@
 """Page: fits as one HTML document with its style and pictures inside."""
 
+import importlib.util
 from collections.abc import Sequence
 from importlib.resources import files
 
