@@ -15,7 +15,7 @@ from mixtura.data.steps import feature_names
 from mixtura.data.stream import Changed, Piece, Stream
 
 PIECE = 2**24
-"""Bytes of the file that are read at a time."""
+"""Bytes that the numbers read at a time would have as float64."""
 
 ASIDE = re.compile(
     r"(time(?![a-z]).*|hdr-t"
@@ -57,7 +57,7 @@ class Fcs(Stream):
 
     def pieces(self, *, ids: bool) -> Iterator[Piece]:
         size = sum(channel.stored.itemsize for channel in self._text.channels)
-        left, most = self._text.events, max(1, PIECE // size)
+        left, most = self._text.events, max(1, PIECE // (8 * len(self._text.channels)))
         assert self.path is not None
         with self.path.open("rb") as stream:
             stream.seek(self._text.begin)
