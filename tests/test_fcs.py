@@ -4,6 +4,7 @@ import re
 import runpy
 import sys
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import flowio
@@ -147,6 +148,22 @@ def test_only_a_piece_is_held(tmp_path, monkeypatch):
     tracemalloc.stop()
     assert rows == 200_000
     assert peak < size / 2
+
+
+def test_values_that_are_not_finite_pass_in_silence(tmp_path):
+    """Whether they are missing or wrong is not for a file to say."""
+    x = floats().astype(np.float64)
+    x[3, 1], x[5, 2], x[7, 0] = np.nan, np.inf, -np.inf
+    path = make(tmp_path / "a.fcs", x, SPILLOVER=MATRIX, P1G="2")
+    with path.open("r+b") as stream:
+        stream.seek(int(path.read_bytes()[26:34]))
+        stream.write(bytes.fromhex("0100a07f"))  # a signalling NaN, little-endian
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = values(every(path))
+    wrong = np.zeros(x.shape, bool)
+    wrong[[3, 3, 5, 5, 7, 0], [1, 2, 1, 2, 0, 0]] = True
+    np.testing.assert_array_equal(~np.isfinite(found), wrong)
 
 
 @pytest.mark.parametrize("extra", [0, 1])
@@ -385,6 +402,7 @@ BAD = {
     "another version": ({"version": "4.0"}, None, "FCS version '4.0'"),
     "offset that is no number": ({}, lambda raw: raw[:10] + b"   oops " + raw[18:], "damaged HEADER or TEXT"),
     "TEXT beyond the file": ({}, lambda raw: raw[:18] + b"99999999" + raw[26:], "damaged HEADER or TEXT"),
+    "TEXT before the file": ({}, lambda raw: raw[:10] + b"    -900" + raw[18:], "a segment begins before the file"),
     "cut in TEXT": ({}, lambda raw: raw[:200], "damaged HEADER or TEXT"),
     "cut in DATA": ({}, lambda raw: raw[:-100], "is cut short"),
     "no name": ({"P2N": None}, None, r"lacks \$P2N"),

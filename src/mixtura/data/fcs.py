@@ -80,12 +80,14 @@ class Fcs(Stream):
 
     def _piece(self, columns: list[np.ndarray]) -> Piece:
         x = np.empty((len(self._at), len(columns[0])), np.float32 if self._plain else np.float64)
-        for row, at, column in zip(x, self._at, columns, strict=True):
-            row[:] = column if self._plain else self._text.channels[at].values(column)
-        if self._spillover is not None:
-            inside = [self._read.index(name) for name in self._spillover.names]
-            x[inside] = self._spillover.removed(x[inside].T).T
-        features = x[: len(self.about.names or ())].astype(self._dtype, copy=False).T
+        # Values that are not finite are for those to judge who use the rows.
+        with np.errstate(invalid="ignore", over="ignore"):
+            for row, at, column in zip(x, self._at, columns, strict=True):
+                row[:] = column if self._plain else self._text.channels[at].values(column)
+            if self._spillover is not None:
+                inside = [self._read.index(name) for name in self._spillover.names]
+                x[inside] = self._spillover.removed(x[inside].T).T
+            features = x[: len(self.about.names or ())].astype(self._dtype, copy=False).T
         return Piece(features, None if self.about.weight is None else x[self._read.index(self.about.weight)])
 
 
