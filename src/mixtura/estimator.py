@@ -68,7 +68,7 @@ class GaussianMixture(PublishedMixture):
         warm_start: continue from the current parameters when fitted again.
         verbose: 1 prints restarts and iterations, 2 their likelihoods too.
         verbose_interval: iterations between two lines.
-        progress: True says on stderr every two seconds how far a fit has come; a function is given the lines instead.
+        progress: True says on stderr now and then how far a long fit has come; a function is given the lines instead.
         device: where to compute: None where the data are, ``"auto"`` on a GPU if there is one, or a torch device.
         reproduce: ``"sklearn"`` follows scikit-learn 1.9 step by step: its k-means and random stream for the start,
             its last M-step, its order of components. Meant to be set by ``sklearn_defaults``.
