@@ -59,9 +59,9 @@ def run(job: Job, note: Note) -> Done:
 
 
 def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Done:
-    # The digest comes before the fit, so that it is of the bytes that were read.
-    file = file_facts(job.reading.data)
     source = job.reading.source()
+    # The digest comes before the fit, so that it is of the bytes that are read: what changes later is noticed.
+    file = file_facts(job.reading.data)
     for sentence in source.about.told:
         note(sentence)
     model = fitted(job, source, note)
