@@ -156,9 +156,7 @@ def _kind_of_file(path: Path) -> Kind:
     found = by_name or by_bytes
     if found is None:
         known = ", ".join(e for k in KINDS for e in k.endings[:1])
-        raise ValueError(
-            f"{path.name} ends in {ending or 'nothing'!r}, which is not a known kind of table: give {known}"
-        )
+        raise ValueError(f"{path.name} ends in {ending or 'nothing'!r}, which is not a known kind of table: give {known}")
     wrong = found.begins and not begins.startswith(found.begins)
     if wrong or (by_bytes is not None and by_bytes is not found):
         real = "" if by_bytes is None else f"; its bytes are those of {by_bytes.endings[0]}"

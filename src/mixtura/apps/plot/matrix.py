@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixtura.apps.plot.bars import counted, draw_bars, draw_curves, edges_of
-from mixtura.apps.plot.canvas import NOTE, ROWS, dress, new_axes
+from mixtura.apps.plot.canvas import NOTE, ROWS, dress, literal, new_axes
 from mixtura.apps.plot.marginal import Marginal, marginal
 from mixtura.apps.plot.palette import GREY, INK
 from mixtura.apps.plot.points import (
@@ -211,7 +211,14 @@ def _head(axes: np.ndarray, title: str | None, note: str) -> None:
     if note:
         inches = figure.get_size_inches()[0] * (1 - 1 / len(axes))
         lines = textwrap.fill(note, max(24, int(inches * 18)))
-        style: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 7, "color": GREY, "gid": NOTE}
+        style: dict[str, Any] = {
+            "ha": "right",
+            "va": "top",
+            "fontsize": 7,
+            "color": GREY,
+            "gid": NOTE,
+            "parse_math": False,
+        }
         text = axes[0, -1].text(1, 1.02, lines, transform=axes[0, -1].transAxes, **style)
         # Wider than its cell, for which the layout need not make room.
         text.set_in_layout(False)
@@ -224,4 +231,5 @@ def _key(axes: np.ndarray, groups: list[Group], title: str) -> None:
     style: dict[str, Any] = {"fontsize": 8, "title_fontsize": 8, "labelcolor": INK, "frameon": False}
     style |= {"title": title, "alignment": "left", "ncols": columns, "columnspacing": 1.0}
     legend = axes[0, -1].legend(handles=handles, loc="upper right", bbox_to_anchor=(1.02, 0.92), **style)
+    literal(legend)
     legend.set_in_layout(False)

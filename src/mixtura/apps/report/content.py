@@ -150,6 +150,12 @@ def clusters(fit: Fitted) -> Iterator[Block]:
             "fine",
         )
     yield from centres(facts)
+    if facts.components > 1 and facts.told.get("counts") is not None:
+        yield Paragraph(
+            "“Rows” counts every row in the cluster that it most probably belongs to; “Share” is the weight of the "
+            "cluster in the mixture, to which rows in doubt add in parts.",
+            "fine",
+        )
     yield from original(facts)
 
 

@@ -35,8 +35,8 @@ def methods(model: Any, told: dict[str, Any] | None = None) -> str:
 
     Args:
         model: a fitted or loaded :class:`mixtura.GaussianMixture`.
-        told: what ``summary.json`` holds, see :class:`Fitted`; without it the paragraph is silent about what was done to
-            the rows and how the number of components was chosen.
+        told: what ``summary.json`` holds, see :class:`Fitted`; without it the paragraph is silent about what was done
+            to the rows and how the number of components was chosen.
 
     Examples:
         >>> from mixtura import GaussianMixture
@@ -59,7 +59,7 @@ def paragraph(model: Any, told: dict[str, Any] | None = None) -> tuple[str, list
 def _model(facts: Facts) -> Iterator[Said]:
     k = facts.components
     of = "" if facts.rows is None else f" to {words.count(facts.rows)} rows of {_features(facts.names)}"
-    done = f"was fitted{of}" if facts.estimated else "with given parameters was used"
+    done = f"was fitted{of}" if facts.estimated else "and given parameters was used"
     own = facts.model.mixture_.covariance.own_orientation
     many = facts.choice is not None and len(set(facts.choice.table_["covariance_type"])) > 1
     cited = () if own and not many else (references.STRUCTURES,)
@@ -93,7 +93,7 @@ def _em(facts: Facts) -> Iterator[Said]:
     elif model.tol == "auto":
         rule = (
             f"the log likelihood still to be gained, by Aitken's extrapolation ({references.AITKEN.short}), was below "
-            f"{_power(Still().per_row)} nats a row"
+            f"{Still().per_row:g} nats a row"
         )
         cited = (references.EM, references.AITKEN)
     else:
@@ -205,10 +205,6 @@ def _ranged(sizes: list[int]) -> str:
 
 def _cite(cited: tuple[Reference, ...]) -> str:
     return f" ({'; '.join(reference.short for reference in cited)})" if cited else ""
-
-
-def _power(value: float) -> str:
-    return f"{value:g}".replace("e-0", "e-").replace("e-", "e−")
 
 
 def _s(count: int) -> str:

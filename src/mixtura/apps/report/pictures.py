@@ -23,6 +23,9 @@ FEATURES = 6
 POINTS = 20_000, 8_000
 """Most rows in a single picture, and in that of pairs."""
 
+WIDTH, HEIGHT = 7.2, 4.8
+"""Of a picture, in inches."""
+
 DPI = 144
 """Dots per inch; one CSS pixel is 1/96 inch, so 1.5 dots."""
 
@@ -38,7 +41,7 @@ def fit_pictures(fit: Fitted) -> list[Picture]:
 def of_one(fit: Fitted) -> Iterator[Picture]:
     """One feature: its histogram."""
     name = axis_names(fit.facts)[0]
-    ax = plot.histogram(fit.sample, fit.model, names=[name])
+    ax = plot.histogram(fit.sample, fit.model, canvas(), names=[name])
     alt = f"Histogram of {name} for {_rows(fit)} with the curves of the clusters: {peaks(fit, [0])}."
     yield picture(ax, fit, alt, f"Histogram of {name}. Coloured curves are the clusters, the dark curve is their sum.")
 
@@ -52,11 +55,13 @@ def of_many(fit: Fitted) -> Iterator[Picture]:
     given: dict[str, Any] = {"names": names, "most": POINTS[0]}
     first, second = (facts.names[j] for j in plane)
     if facts.features == 2:
-        ax = plot.clusters(fit.sample, fit.model, labels=fit.labels, features=plane, **given)
+        ax = plot.clusters(fit.sample, fit.model, canvas(), labels=fit.labels, features=plane, **given)
         alt = f"Scatter plot of {_rows(fit)} in {first} and {second} by cluster: {peaks(fit, plane)}."
         yield picture(ax, fit, alt, f"The rows in {first} and {second}, coloured by cluster. {ELLIPSES}")
     else:
-        axes = plot.pairs(fit.sample, fit.model, labels=fit.labels, features=at, names=names, most=POINTS[1])
+        axes = plot.pairs(
+            fit.sample, fit.model, canvas(len(at)), labels=fit.labels, features=at, names=names, most=POINTS[1]
+        )
         shown = ", ".join(facts.names[j] for j in at)
         most = (
             f"the {len(at)} of {facts.features} features that tell the clusters apart most"
@@ -77,7 +82,7 @@ ELLIPSES = (
 
 def _doubt(fit: Fitted, plane: list[int], given: dict[str, Any]) -> Picture:
     first, second = (fit.facts.names[j] for j in plane)
-    ax = plot.uncertainty(fit.sample, fit.model, features=plane, **given)
+    ax = plot.uncertainty(fit.sample, fit.model, canvas(), features=plane, **given)
     told, _ = fit.doubt
     doubtful = share(told["above"]["0.1"], told["rows"]) if told["rows"] else "none"
     alt = (
@@ -100,7 +105,7 @@ def of_starts(fit: Fitted) -> Iterator[Picture]:
         f"Mean log likelihood by iteration for {len(told)} starts.{reached} {words.how_found(fit.model) or ''}".strip()
     )
     caption = "How the fit was looked for: each line is a start, and the thick one with a star was kept."
-    yield picture(plot.starts(fit.model), fit, alt.replace("-", "−"), caption)
+    yield picture(plot.starts(fit.model, canvas()), fit, alt.replace("-", "−"), caption)
 
 
 def picture_of_choice(fit: Fitted, choice: Choice) -> Picture | None:
@@ -109,7 +114,7 @@ def picture_of_choice(fit: Fitted, choice: Choice) -> Picture | None:
     sizes = table["n_components"]
     if sizes.min() == sizes.max():
         return None
-    ax = plot.criteria(table, criterion=choice.criterion)
+    ax = plot.criteria(table, canvas(), criterion=choice.criterion)
     best = choice.best_index_
     values = [
         f"{k} {np.nanmin(here):.1f}"
@@ -125,6 +130,14 @@ def picture_of_choice(fit: Fitted, choice: Choice) -> Picture | None:
         f"The {name} of every model by its number of components, a curve for each structure; the star is the best."
     )
     return picture(ax, fit, alt.replace(" -", " −"), caption)
+
+
+def canvas(panels: int = 1) -> Any:
+    """Axes for a picture, or for each pair of a number of features."""
+    if panels == 1:
+        return plot.new_axes(width=WIDTH, height=HEIGHT)
+    each = max(WIDTH / panels, 1.5)
+    return plot.new_axes(panels, panels, each, each)
 
 
 def peaks(fit: Fitted, at: list[int]) -> str:

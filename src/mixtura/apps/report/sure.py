@@ -1,5 +1,6 @@
 """Sure: how far a fit can be believed, in plain words."""
 
+import math
 from collections.abc import Iterator
 
 from mixtura.apps import words
@@ -53,7 +54,9 @@ def how_sure(fit: Fitted) -> Iterator[Block]:
         yield Paragraph("The checks found nothing wrong with it or with the data.")
     found = words.how_found(facts.model)
     if found:
-        yield Paragraph(f"{found} A fit that many starts reach is likely the best there is.")
+        ended = sum(not math.isnan(start["loglik"]) for start in facts.starts)
+        agreed = " A fit that many starts reach is likely the best there is." if ended > 1 else ""
+        yield Paragraph(f"{found}{agreed}")
     yield from in_doubt(fit)
     yield from figures(facts)
 
