@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mixtura.apps.distinct import separation
 from mixtura.apps.plot.bars import counted, draw_bars, draw_curves, edges_of
 from mixtura.apps.plot.canvas import NOTE, ROWS, dress, literal, new_axes
-from mixtura.apps.plot.marginal import Marginal, marginal
+from mixtura.apps.plot.marginal import Marginal, marginal, mixture_of
 from mixtura.apps.plot.palette import GREY, INK
 from mixtura.apps.plot.points import (
     component_labels,
@@ -131,15 +132,8 @@ def _features(features: Features | None, names: list[str], model: Any, most: int
     count = f"{most} of {len(names)} features"
     if model is None:
         return list(range(most)), f"{count}: the first"
-    best = np.argsort(-separation(marginal(model, range(len(names)))), kind="stable")[:most]
+    best = np.argsort(-separation(mixture_of(model)[0]), kind="stable")[:most]
     return sorted(best.tolist()), f"{count}: those in which the components differ most"
-
-
-def separation(whole: Marginal) -> np.ndarray:
-    """(D,) the share of each feature's variance that lies between the means of the components."""
-    weight = np.exp(whole.log_weight)[:, None]
-    between = (weight * (whole.mean - (weight * whole.mean).sum(0)) ** 2).sum(0)
-    return between / (between + (weight * whole.sd**2).sum(0))
 
 
 def _groups(labels: Any, shown: Shown, model: Any, called: Called | None) -> list[Group] | None:

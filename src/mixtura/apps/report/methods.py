@@ -6,6 +6,7 @@ from typing import Any
 
 from mixtura.apps import words
 from mixtura.apps.report import references
+from mixtura.apps.report.figures import share
 from mixtura.apps.report.references import Reference
 from mixtura.apps.report.subject import Facts
 from mixtura.covariance import structure
@@ -41,8 +42,8 @@ def methods(model: Any, told: dict[str, Any] | None = None) -> str:
     Examples:
         >>> from mixtura import GaussianMixture
         >>> gm = GaussianMixture(2, covariance_type="tied", random_state=0).fit([[0.0], [0.2], [0.4], [5.0], [5.3]] * 5)
-        >>> methods(gm)[:75]
-        'A Gaussian mixture model (McLachlan & Peel 2000) with 2 components was fitte'
+        >>> methods(gm).split(";")[0]
+        'A Gaussian mixture model (McLachlan & Peel 2000) with 2 components was fitted to 25 rows of 1 feature (x0)'
     """
     text, cited = paragraph(model, told)
     return "\n".join([text, "", *(reference.full for reference in cited)])
@@ -93,7 +94,7 @@ def _em(facts: Facts) -> Iterator[Said]:
     elif model.tol == "auto":
         rule = (
             f"the log likelihood still to be gained, by Aitken's extrapolation ({references.AITKEN.short}), was below "
-            f"{Still().per_row:g} nats a row"
+            f"{_power(Still().per_row)} nats a row"
         )
         cited = (references.EM, references.AITKEN)
     else:
@@ -177,16 +178,6 @@ PARTS = (_model, _steps, _em, _starts, _choice, _labels, _software)
 """The sentences in their order; each part knows when it has nothing to say."""
 
 
-def share(part: float, whole: float) -> str:
-    """A percentage that does not round what there is to nothing, nor what is not all to all."""
-    percent = 100 * part / whole
-    if part > 0 and percent < 0.1:
-        return "less than 0.1 %"
-    if part < whole and percent > 99.9:
-        return "more than 99.9 %"
-    return f"{percent:.0f} %" if percent >= 10 or part == 0 else f"{percent:.1f} %"
-
-
 def _features(names: Sequence[str]) -> str:
     count = len(names)
     listed = f" ({_listed(names)})" if count <= LISTED else ""
@@ -205,6 +196,10 @@ def _ranged(sizes: list[int]) -> str:
 
 def _cite(cited: tuple[Reference, ...]) -> str:
     return f" ({'; '.join(reference.short for reference in cited)})" if cited else ""
+
+
+def _power(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e-")
 
 
 def _s(count: int) -> str:
