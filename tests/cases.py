@@ -90,7 +90,7 @@ class Cut:
 
     def __init__(self, source, size):
         self.source, self.size = source, size
-        self.shape = source.shape
+        self.shape, self.about = source.shape, source.about
 
-    def blocks(self, rows):
-        return self.source.blocks(min(rows, self.size))
+    def blocks(self, rows, part=(0, 1), *, ids=False):
+        return self.source.blocks(min(rows, self.size), part, ids=ids)

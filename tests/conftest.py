@@ -20,6 +20,7 @@ UNCHECKED = (
     "comparison/test_sklearn_blackbox",
     "comparison/test_sklearn_live",
     "test_cli",
+    "test_commands",
     "test_convert",
     "test_estimator",
     "test_examples",

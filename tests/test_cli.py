@@ -18,7 +18,7 @@ import pytest
 
 import mixtura
 from mixtura import GaussianMixture
-from mixtura.apps import cli, fit, labels
+from mixtura.apps import cli, labels, options, summary
 from mixtura.apps.together import Together
 from mixtura.covariance import STRUCTURES
 
@@ -41,11 +41,13 @@ def array(tmp_path):
 
 
 def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
+    """Without a report, which takes longer than everything else: test_commands.py has those."""
+    more = ["--no-report"] if "fit" in arguments[:1] and "-o" in arguments and "--no-report" not in arguments else []
+    return cli.main([str(argument) for argument in [*arguments, *more]])
 
 
 def fit_table(table, *more):
-    return run("fit", table, "-k", 2, "--columns", "left,right", "--id", "cell", *more)
+    return run("fit", table, "-k", 2, "--columns", "left,right", "--id", "cell", "--no-report", *more)
 
 
 def snapshot(directory):
@@ -92,7 +94,7 @@ def test_summary(table, tmp_path):
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     assert (told["rows"], told["columns"], told["columns_left_out"]) == (100, ["left", "right"], ["kind"])
-    assert (told["id"], told["transform"], told["seed"], told["device"]) == ("cell", None, 0, "cpu")
+    assert (told["id"], told["steps"], told["seed"], told["device"]) == ("cell", [], 0, "cpu")
     assert told["threads"] >= 1
     for key in ("weights", "means", "covariances", "loglik"):
         np.testing.assert_allclose(told[key], getattr(model, key + "_"), rtol=1e-10)
@@ -154,7 +156,7 @@ def test_transform_is_recorded_and_done(tmp_path, dtype, capsys):
     told = ("fit", tmp_path / "x.npy", "-k", 2, "--transform", "asinh", "--cofactor", 5, "--json", "--quiet")
     assert run(*told) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary["transform"] == {"name": "asinh", "cofactor": 5.0}
+    assert summary["steps"] == [{"name": "asinh", "cofactor": 5.0, "columns": ["0", "1"]}]
     model = GaussianMixture(2, random_state=0).fit(np.arcsinh(x / 5))
     np.testing.assert_allclose(summary["means"], model.means_, rtol=1e-4)
 
@@ -178,7 +180,7 @@ def test_table_on_stdout_and_notes_on_stderr(table, tmp_path, capsys):
     assert lines[0].split() == ["component", "weight", "rows", "left", "right"]
     assert [line.split()[2] for line in lines[1:3]] == ["60", "40"]
     assert re.search(r"log likelihood -?\d.*BIC \d.*status converged", captured.out)
-    assert "read 100 rows" in captured.err
+    assert "reading cells.csv: 2 columns" in captured.err
     assert "labels.parquet" in captured.err
 
 
@@ -221,13 +223,13 @@ BAD = [
     (["none.csv", "-k", "2"], 1, "there is no file none.csv"),
     ([".", "-k", "2"], 1, "is a directory"),
     (["empty.csv", "-k", "2"], 1, "empty.csv is empty"),
-    (["x.npy", "-k", "0"], 2, "expected a whole number from 1"),
-    (["x.npy", "-k", "two"], 2, "expected a whole number"),
-    (["x.npy"], 2, "-k/--components"),
-    (["x.npy", "-k", "101"], 1, "-k 101 asks for more components than the 100 rows"),
+    (["x.npy", "-k", "0"], 2, "expected whole numbers from 1"),
+    (["x.npy", "-k", "two"], 2, "expected whole numbers"),
+    (["x.npy", "-k", "5:2"], 2, "expected whole numbers"),
+    (["x.npy", "-k", "101"], 1, "n_components = 101, n_samples = 100: use fewer components"),
     (["x.npy", "-k", "2", "--covariance", "round"], 2, "'round' is not a structure: use one of full, tied"),
     (["x.npy", "-k", "2", "--columns", "0,7"], 2, "no column '7'; it has '0', '1'"),
-    (["cells.csv", "-k", "2", "--id", "name"], 2, "--id: cells.csv has no column 'name'"),
+    (["cells.csv", "-k", "2", "--id", "name"], 2, "id: cells.csv has no column 'name'"),
     (["cells.csv", "-k", "2"], 1, "not numeric: 'cell', 'kind'"),
     (["cells.csv", "-k", "2", "--columns", "left,kind"], 1, "not numeric: 'kind'"),
     (["gaps.csv", "-k", "2"], 1, "2 of 4 rows are affected (rows 0, 2; columns 'a', 'b')"),
@@ -304,8 +306,8 @@ def test_errors_halfway_leave_old_results(place, monkeypatch, error, capsys):
     capsys.readouterr()
     score = labels.chunks
 
-    def breaking(model, table):
-        yield next(score(model, table, 10))
+    def breaking(model, source, tally, sampler):
+        yield next(score(model, source, tally, sampler, 10))
         raise error
 
     monkeypatch.setattr(labels, "chunks", breaking)
@@ -352,7 +354,7 @@ def test_a_directory_in_the_way_stays(place, capsys):
 def test_another_format_replaces_the_earlier_labels(place, capsys):
     run("fit", "x.npy", "-k", 2, "-o", "out")
     run("fit", "x.npy", "-k", 2, "-o", "out", "--labels-format", "csv")
-    assert sorted(p.name for p in (place / "out").iterdir()) == ["labels.csv", "summary.json"]
+    assert sorted(p.name for p in (place / "out").iterdir()) == ["labels.csv", "model.safetensors", "summary.json"]
     assert "labels.parquet of an earlier run goes" in capsys.readouterr().err
 
 
@@ -386,10 +388,10 @@ def program(*arguments, **options):
 
 
 def test_end_to_end(place):
-    done = program("fit", "x.npy", "-k", 2, "-o", "out", "--labels-format", "csv", cwd=place)
+    done = program("fit", "x.npy", "-k", 2, "-o", "out", "--labels-format", "csv", "--no-report", cwd=place)
     assert done.returncode == 0
     assert done.stdout.startswith("GaussianMixture(n_components=2, random_state=0)\n100 rows")
-    assert done.stderr.splitlines()[0] == "read 100 rows and 2 columns from x.npy"
+    assert done.stderr.splitlines()[0] == "reading x.npy: 2 columns"
     assert len((place / "out" / "labels.csv").read_text().splitlines()) == 101
 
 
@@ -417,13 +419,14 @@ def test_version(capsys):
 
 
 def test_help_lists_every_structure():
-    assert cli.COVARIANCES.split(", ") == list(STRUCTURES)
+    assert options.COVARIANCES.split(", ") == list(STRUCTURES)
 
 
 def test_names_with_commas_can_be_quoted():
-    assert cli._names('a, "b,c" ,d') == ["a", "b,c", "d"]
+    assert options.names('a, "b,c" ,d') == ["a", "b,c", "d"]
 
 
 def test_sum_of_a_file(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
-    assert fit.sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
+    told = {"file": "f", "bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
+    assert summary.file_facts(tmp_path / "f") == told

@@ -12,7 +12,18 @@ PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, n
 
 
 @pytest.mark.parametrize(
-    "module", ["mixtura.estimator", "mixtura.published", "mixtura.select", "mixtura.apps.store", "mixtura.apps.pack"]
+    "module",
+    [
+        "mixtura.estimator",
+        "mixtura.published",
+        "mixtura.select",
+        "mixtura.apps.store",
+        "mixtura.apps.pack",
+        "mixtura.apps.distinct",
+        "mixtura.apps.doubt",
+        "mixtura.apps.report.methods",
+        "mixtura.apps.report.page",
+    ],
 )
 def test_examples_run(module):
     found = doctest.testmod(importlib.import_module(module))

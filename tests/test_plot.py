@@ -18,14 +18,16 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
+from matplotlib.text import Text
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture as Theirs
 
 from mixtura import GaussianMixture
 from mixtura.apps import plot
+from mixtura.apps.distinct import separation
 from mixtura.apps.plot.canvas import noted
 from mixtura.apps.plot.marginal import grid, marginal
-from mixtura.apps.plot.matrix import broken, separation
+from mixtura.apps.plot.matrix import broken
 from mixtura.covariance import STRUCTURES
 
 X = np.concatenate([np.random.default_rng(0).normal(c, 1, (60, 3)) for c in (0, 6, 12)])
@@ -504,7 +506,7 @@ def test_of_many_features_the_telling_ones_are_drawn():
     axes = plot.pairs(wide, model, most_features=3)
     assert [axes[2, j].get_xlabel() for j in range(3)] == ["x2", "x3", "x4"]
     assert "3 of 10 features: those in which the components differ most" in noted(axes[0, 2]).replace("\n", " ")
-    assert separation(marginal(model, range(10)))[2] > 0.9
+    assert separation(model)[2] > 0.9
     blind = plot.pairs(wide, labels=np.repeat(["a", "b", "c"], 60))
     assert blind.shape == (6, 6)
     assert "6 of 10 features: the first" in noted(blind[0, 5])
@@ -692,6 +694,24 @@ def test_without_matplotlib(monkeypatch):
     for call in calls:
         with pytest.raises(ModuleNotFoundError, match=r'pip install "mixtura\[plot\]"'):
             call()
+
+
+def test_names_are_no_mathematics():
+    """Names come from files: a dollar is a dollar, on the axes, in keys and in notes."""
+    names = ["$x", "a_$b$", r"$\frac{$"]
+    pictures = [
+        plot.scatter(X, ["$a$"] * len(X), names=names),
+        plot.clusters(X, MODEL, names=names, called=["$x^2$", "$", r"$\nothing$"]),
+        plot.pairs(X, MODEL, names=names, called=["$x^2$", "$", r"$\nothing$"]),
+        plot.histogram(X, MODEL, feature=2, names=names),
+    ]
+    for axes in pictures:
+        plot.credit(axes, r"$\unknown$")
+        figure = (axes.flat[0] if isinstance(axes, np.ndarray) else axes).figure
+        figure.canvas.draw()
+        named = [text for text in figure.findobj(Text) if "$" in text.get_text()]
+        assert len(named) >= 2
+        assert not any(text.get_parse_math() for text in named)
 
 
 def test_nothing_global_changes(tmp_path):

@@ -9,7 +9,7 @@ from cases import Cut
 from torch import Tensor
 
 from mixtura.covariance.quadratic import NORM, SQUARES, VECH
-from mixtura.data import Array
+from mixtura.data import About, Array
 from mixtura.record import Record
 from mixtura.rows import BUDGET, DERIVED, FEWEST, MOST, Rows, Scratch, weighted_mean
 
@@ -188,9 +188,9 @@ def test_quadratic_features_are_linear_in_matrices():
 
 def test_streamed_rows_are_read_in_every_pass(X):
     class Noted:
-        shape, reads = X.shape, 0
+        shape, about, reads = X.shape, About(), 0
 
-        def blocks(self, rows):
+        def blocks(self, rows, part=(0, 1), *, ids=False):
             Noted.reads += 1
             return Array(X).blocks(rows)
 

@@ -58,6 +58,7 @@ class InSingle(GaussianMixture):
 @parametrize_with_checks(
     [GaussianMixture(1, covariance_type=name) for name in STRUCTURES]
     + [GaussianMixture(3, effort="quick", random_state=0), GaussianMixture.sklearn_defaults(), InSingle()]
+    + [GaussianMixture(1, missing="em")]
 )
 def test_checks(estimator: Any, check: Any) -> None:
     # Three components include the equivalence of weights and repeated rows: same optimum, whatever the rows' order.

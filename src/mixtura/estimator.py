@@ -68,7 +68,7 @@ class GaussianMixture(PublishedMixture):
         warm_start: continue from the current parameters when fitted again.
         verbose: 1 prints restarts and iterations, 2 their likelihoods too.
         verbose_interval: iterations between two lines.
-        progress: True says on stderr every two seconds how far a fit has come; a function is given the lines instead.
+        progress: True says on stderr now and then how far a long fit has come; a function is given the lines instead.
         missing: what NaN means. ``"error"`` refuses it. ``"em"`` takes it for a missing entry and fits by maximum
             likelihood: a row's density is the marginal one of what was observed of it, which is right where values are
             missing at random (whether one is missing may depend on what was observed, not on the value itself). Starts

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mixtura.em import Turn
 
-SECONDS = 2.0
-"""Between two lines about progress."""
+SECONDS, SHARE = 2.0, 0.15
+"""Least time between two lines about progress, in seconds and as a part of the time that the fit has taken so far."""
 
 
 def printer(verbose: int, interval: int) -> Callable[[Tensor, Turn], None]:
@@ -49,9 +49,10 @@ def ticker(say: Say, seconds: float = SECONDS) -> Callable[[Tensor, Turn], None]
     def watch(live: Tensor, turn: Turn) -> None:
         nonlocal passes, last
         passes += 1
-        if perf_counter() - last < seconds:
+        now = perf_counter()
+        if now - last < max(seconds, SHARE * (now - begun)):
             return
-        last = perf_counter()
+        last = now
         running = f"{len(live)} start{'s' if len(live) > 1 else ''} running"
         say(f"pass {passes}, {running}, log likelihood {float(turn.bound.max()):.6g}, {last - begun:.0f} s")
 

@@ -93,7 +93,7 @@ def _add_fit(commands: Any) -> None:
     )
     add("-o", "--output", metavar="DIR", type=Path, help="directory for the results; without it nothing is written")
     structures = f"{options.COVARIANCES}; several with commas; auto or all (default: full)"
-    add("--covariance", metavar="NAME", type=options.names, default=["full"], help=structures)
+    add("--covariance", metavar="NAME", type=options.names, default="full", help=structures)
     add("--criterion", choices=["bic", "icl", "aic"], default="bic", help="what chooses (default: bic)")
     add("--effort", choices=["quick", "standard"], default="standard", help="of the search for each optimum")
     add("--seed", metavar="N", type=options.natural, default=0, help="of all random draws (default: 0)")

@@ -1,6 +1,7 @@
 """The commands ``mixtura describe`` and ``mixtura report``: a saved model in words, and how it sees a file."""
 
 import math
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,15 @@ def html(done: Done, name: str, credit: str | None = None) -> str:
     return page(f"Clusters of {name}", [fitted(done, name, credit)])
 
 
+def unnamed(model: Any) -> Any:
+    """The same model for rows without names of columns, as samples are; what they are called stands in the summary."""
+    bare = copy(model)
+    bare.__dict__.pop("feature_names_in_", None)
+    return bare
+
+
 def fitted(done: Done, name: str, credit: str | None = None) -> Fitted:
     """One fit as part of a page."""
     told = done.summary
     rows = told["rows"] if math.isfinite(told["rows"]) else len(done.sample)
-    return Fitted(name, done.model, told, done.sample, done.labels, rows, done.notes, credit)
+    return Fitted(name, unnamed(done.model), told, done.sample, done.labels, rows, done.notes, credit)

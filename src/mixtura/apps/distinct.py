@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mixtura.apps.words import feature_names
+
 LARGE = 0.8
 """A standardised difference of means from which one speaks of a large effect (Cohen 1988, section 2.2)."""
 
@@ -89,6 +91,18 @@ def said(row: np.ndarray, names: Sequence[str], most: int = NAMED) -> str:
         return ", ".join(f"{'high' if row[j] > 0 else 'low'} {names[j]} ({signed(row[j])} sd)" for j in at)
     j = int(np.nanargmax(np.abs(row)))
     return f"close to the others in every feature, farthest in {names[j]} ({signed(row[j])} sd)"
+
+
+def distinctions(model: Any, names: Sequence[str] | None = None) -> list[str]:
+    """What distinguishes each component from the others, a phrase for each; ``empty`` for those of weight 0.
+
+    Args:
+        model: a fitted mixture estimator.
+        names: (D,) of the features; None takes the model's.
+    """
+    known = feature_names(model) if names is None else names
+    lines = zip(distinct(model), parts(model)[0], strict=True)
+    return [said(row, known) if weight > 0 else "empty" for row, weight in lines]
 
 
 def signed(value: float) -> str:

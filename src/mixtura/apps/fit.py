@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixtura.apps import columns, describe, labels, remarks
+from mixtura.apps import columns, describe, labels, remarks, report
 from mixtura.apps.job import Done, Job
 from mixtura.apps.labels import Sampler, Tally
 from mixtura.apps.summary import file_facts, summary
@@ -32,7 +32,7 @@ def run(job: Job, note: Note) -> Done:
     if kind == "parquet":
         columns.check_parquet()
     if job.report:
-        report.check_installed.installed()
+        report.check_installed()
     notes: list[str] = []
     tell = _both(note, notes)
     if job.output is None:
@@ -59,9 +59,9 @@ def run(job: Job, note: Note) -> Done:
 
 
 def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Done:
-    # The digest comes before the fit, so that it is of the bytes that were read.
-    file = file_facts(job.reading.data)
     source = job.reading.source()
+    # The digest comes before the fit, so that it is of the bytes that are read: what changes later is noticed.
+    file = file_facts(job.reading.data)
     for sentence in source.about.told:
         note(sentence)
     model = fitted(job, source, note)

@@ -138,5 +138,5 @@ def text(done: Done) -> str:
     """
     told = done.summary
     known = math.nan if told["icl"] is None else told["icl"]
-    notes = [f"means are of {said}" for said in [say_steps(told["steps"])] if told["steps"]]
+    notes = [f"of the values after {say_steps(told['steps'])}"] if told["steps"] else []
     return words.describe(done.model, columns=told["columns"], counts=told["counts"], icl=known, notes=notes)

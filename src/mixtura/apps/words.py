@@ -129,14 +129,17 @@ def describe_search(search: Any) -> str:
     Args:
         search: a fitted :class:`mixtura.MixtureSearch`.
     """
+    lines = [repr(search), *describe_choice(search), *map(str, search._told), "", describe(search.best_estimator_)]
+    return "\n".join(lines)
+
+
+def describe_choice(search: Any) -> list[str]:
+    """The models of a search or a :class:`Choice` in lines: a table of the best, and what nearly won."""
     shown = cells(search)
     total = len(search.table_["status"])
     about = f"{total} models by {search.criterion.upper()} (lower is better), best first"
-    lines = [repr(search), about, "", *shown.lines()]
-    if total > len(shown.body):
-        lines.append(f"{total - len(shown.body)} more: see table_")
-    lines += ["", close(search), *map(str, search._told), "", describe(search.best_estimator_)]
-    return "\n".join(lines)
+    more = [f"{total - len(shown.body)} more: see table_"] if total > len(shown.body) else []
+    return [about, "", *shown.lines(), *more, "", close(search)]
 
 
 def opening(model: Any) -> str:

@@ -15,7 +15,7 @@ from mixtura.data.steps import feature_names
 from mixtura.data.stream import Changed, Piece, Stream
 
 PIECE = 2**24
-"""Bytes of the file that are read at a time."""
+"""Bytes that the numbers read at a time would have as float64."""
 
 ASIDE = re.compile(
     r"(time(?![a-z]).*|hdr-t"
@@ -57,7 +57,7 @@ class Fcs(Stream):
 
     def pieces(self, *, ids: bool) -> Iterator[Piece]:
         size = sum(channel.stored.itemsize for channel in self._text.channels)
-        left, most = self._text.events, max(1, PIECE // size)
+        left, most = self._text.events, max(1, PIECE // (8 * len(self._text.channels)))
         assert self.path is not None
         with self.path.open("rb") as stream:
             stream.seek(self._text.begin)
@@ -80,12 +80,14 @@ class Fcs(Stream):
 
     def _piece(self, columns: list[np.ndarray]) -> Piece:
         x = np.empty((len(self._at), len(columns[0])), np.float32 if self._plain else np.float64)
-        for row, at, column in zip(x, self._at, columns, strict=True):
-            row[:] = column if self._plain else self._text.channels[at].values(column)
-        if self._spillover is not None:
-            inside = [self._read.index(name) for name in self._spillover.names]
-            x[inside] = self._spillover.removed(x[inside].T).T
-        features = x[: len(self.about.names or ())].astype(self._dtype, copy=False).T
+        # Values that are not finite are for those to judge who use the rows.
+        with np.errstate(invalid="ignore", over="ignore"):
+            for row, at, column in zip(x, self._at, columns, strict=True):
+                row[:] = column if self._plain else self._text.channels[at].values(column)
+            if self._spillover is not None:
+                inside = [self._read.index(name) for name in self._spillover.names]
+                x[inside] = self._spillover.removed(x[inside].T).T
+            features = x[: len(self.about.names or ())].astype(self._dtype, copy=False).T
         return Piece(features, None if self.about.weight is None else x[self._read.index(self.about.weight)])
 
 

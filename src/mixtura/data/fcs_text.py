@@ -4,6 +4,7 @@ The keywords are those of the Flow Cytometry Standard, versions 2.0 to 3.2 (Spid
 Spidlen et al., Cytometry A 99, 100, 2021).
 """
 
+import errno
 import math
 import re
 from dataclasses import dataclass
@@ -138,6 +139,10 @@ def _flowio(path: Path) -> Any:
             raise damaged(path.name, f"it lacks ${str(missing.args[0]).upper()}") from None
         except flowio.exceptions.FCSParsingError:
             raise _cut(path, "the end of DATA that HEADER gives") from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise damaged(path.name, "a segment begins before the file") from None
         except (ValueError, IndexError, TypeError, EOFError, OverflowError, re.error) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise damaged(path.name, reason) from None

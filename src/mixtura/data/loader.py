@@ -104,9 +104,9 @@ def rows_of(batch: Any, n: int, place: str) -> Tensor:
     if isinstance(batch, np.ndarray) and batch.dtype.kind in "fiub":
         batch = as_tensor(batch)
     if not isinstance(batch, Tensor):
-        found = f"array of {batch.dtype}" if isinstance(batch, np.ndarray) else type(batch).__name__
+        found = f"an array of {batch.dtype}" if isinstance(batch, np.ndarray) else f"a {type(batch).__name__}"
         raise TypeError(
-            f"batch {n} of {place} holds a {found}, expected a tensor (N, D), or a tuple, list or dict with one as its "
+            f"batch {n} of {place} holds {found}, expected a tensor (N, D), or a tuple, list or dict with one as its "
             f"first entry or its entry {KEY!r}"
         )
     if batch.layout is not torch.strided or batch.is_complex():

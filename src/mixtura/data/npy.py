@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -60,7 +60,7 @@ class Npy(Stream):
                 x = self._read(stream, start, min(each, rows - start))
                 yield self._piece(x, ids)
 
-    def _read(self, stream: IO[bytes], start: int, count: int) -> np.ndarray:
+    def _read(self, stream: Any, start: int, count: int) -> np.ndarray:
         (rows, columns), by_column, dtype, begin = self._layout
         if not by_column:
             stream.seek(begin + start * columns * dtype.itemsize)
@@ -71,7 +71,7 @@ class Npy(Stream):
             x[j] = self._values(stream, count)
         return x.T
 
-    def _values(self, stream: IO[bytes], count: int) -> np.ndarray:
+    def _values(self, stream: Any, count: int) -> np.ndarray:
         try:
             raw = stream.read(count * self._layout.dtype.itemsize)
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
@@ -91,7 +91,7 @@ class Npy(Stream):
         )
 
 
-def opened(path: Path, member: str | None, stack: ExitStack) -> IO[bytes]:
+def opened(path: Path, member: str | None, stack: ExitStack) -> Any:
     """The bytes of an array, header and all."""
     if member is None:
         return stack.enter_context(path.open("rb"))
@@ -137,7 +137,7 @@ def _member(path: Path, array: str | None) -> str | None:
     return array
 
 
-def _layout(stream: IO[bytes], path: Path) -> Layout:
+def _layout(stream: Any, path: Path) -> Layout:
     try:
         version = npy.read_magic(stream)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,9 +37,7 @@ class Spool:
         about: the columns.
     """
 
-    def __init__(
-        self, file: IO[bytes], dtype: np.dtype, shape: tuple[int, int], weight: Tensor | None, about: About
-    ) -> None:
+    def __init__(self, file: Any, dtype: np.dtype, shape: tuple[int, int], weight: Tensor | None, about: About) -> None:
         self.shape, self.weight, self.about = shape, weight, about
         self._file, self._dtype, self._lock = file, dtype, threading.Lock()
 
@@ -126,7 +124,7 @@ class _Copy:
     def __init__(self) -> None:
         self.dtype: np.dtype | None = None
         self.full = False
-        self.stream: IO[bytes] = tempfile.TemporaryFile(prefix="mixtura-", dir=roomy())  # noqa: SIM115
+        self.stream: Any = tempfile.TemporaryFile(prefix="mixtura-", dir=roomy())  # noqa: SIM115
 
     def add(self, parts: list[Tensor]) -> None:
         """Write rows; when there is no room for them, give back what was taken."""

@@ -83,7 +83,9 @@ def _without(step: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def say_steps(steps: Sequence[dict[str, Any]]) -> str:
     """What was done to the values, in a few words."""
     said = [
-        f"asinh(x / {step['cofactor']:g}) of {', '.join(step['columns'])}" if step["name"] == "asinh" else step["name"]
+        f"asinh(x / {step['cofactor']:g}) of {', '.join(step['columns'])}"
+        if step["name"] == "asinh"
+        else {"compensate": "compensation"}.get(step["name"], step["name"])
         for step in steps
     ]
     return " and ".join(said) or "no transform"

@@ -73,7 +73,7 @@ class Stream(ABC):
 
         Raises:
             Changed: the file is another one than before, or has other rows.
-            ValueError: there are no rows, or a weight is no weight.
+            ValueError: there are no rows.
         """
         if part == ALL:
             yield from joined(self._whole(ids), rows, 0)

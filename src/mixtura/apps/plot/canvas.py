@@ -57,13 +57,14 @@ def credit(ax: Any, text: str) -> None:
         >>> plot.credit(ax, "Data: Fisher (1936)")
     """
     first = ax.flat[0] if hasattr(ax, "flat") else ax
-    first.figure.supxlabel(text, fontsize=6.5, color=GREY, x=0.995, ha="right")
+    first.figure.supxlabel(text, fontsize=6.5, color=GREY, x=0.995, ha="right", parse_math=False)
 
 
 def dress(ax: Any, across: str, up: str, title: str | None, *, size: float | int = 9) -> None:
     """Name the axes, thin the frame, and put a quiet grid behind."""
-    ax.set_xlabel(across, fontsize=size, color=INK)
-    ax.set_ylabel(up, fontsize=size, color=INK)
+    # Names come from files, where a dollar is a dollar: only titles may hold mathematics.
+    ax.set_xlabel(across, fontsize=size, color=INK, parse_math=False)
+    ax.set_ylabel(up, fontsize=size, color=INK, parse_math=False)
     if title:
         ax.set_title(title, fontsize=size + 1, color=INK)
     for side in ("top", "right"):
@@ -96,6 +97,7 @@ def tell(ax: Any, *lines: str) -> None:
         fontsize=7,
         color=GREY,
         gid=NOTE,
+        parse_math=False,
     )
     ax.set_title(ax.get_title(), fontsize=ax.title.get_fontsize(), color=INK, pad=7 + 8.5 * len(wrapped))
 
@@ -112,8 +114,15 @@ def key(ax: Any, handles: Sequence[Any], title: str | None = None) -> None:
     style: dict[str, Any] = {"fontsize": 8, "title_fontsize": 8, "labelcolor": INK, "handlelength": 2.2}
     style |= {"ncols": -(-len(handles) // ROWS), "columnspacing": 1.0, "title": title, "alignment": "left"}
     if ax.figure.get_layout_engine() is None and len(handles) <= INSIDE:
-        ax.legend(handles=handles, loc="best", framealpha=0.9, edgecolor="none", **style)
+        legend = ax.legend(handles=handles, loc="best", framealpha=0.9, edgecolor="none", **style)
     else:
-        ax.legend(
+        legend = ax.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, borderaxespad=0.2, **style
         )
+    literal(legend)
+
+
+def literal(legend: Any) -> None:
+    """Let the names in a legend stand as they are, with their dollar signs."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)

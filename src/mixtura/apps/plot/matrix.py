@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mixtura.apps.distinct import separation
 from mixtura.apps.plot.bars import counted, draw_bars, draw_curves, edges_of
-from mixtura.apps.plot.canvas import NOTE, ROWS, dress, new_axes
-from mixtura.apps.plot.marginal import Marginal, marginal
+from mixtura.apps.plot.canvas import NOTE, ROWS, dress, literal, new_axes
+from mixtura.apps.plot.marginal import Marginal, marginal, mixture_of
 from mixtura.apps.plot.palette import GREY, INK
 from mixtura.apps.plot.points import (
     component_labels,
@@ -131,15 +132,8 @@ def _features(features: Features | None, names: list[str], model: Any, most: int
     count = f"{most} of {len(names)} features"
     if model is None:
         return list(range(most)), f"{count}: the first"
-    best = np.argsort(-separation(marginal(model, range(len(names)))), kind="stable")[:most]
+    best = np.argsort(-separation(mixture_of(model)[0]), kind="stable")[:most]
     return sorted(best.tolist()), f"{count}: those in which the components differ most"
-
-
-def separation(whole: Marginal) -> np.ndarray:
-    """(D,) the share of each feature's variance that lies between the means of the components."""
-    weight = np.exp(whole.log_weight)[:, None]
-    between = (weight * (whole.mean - (weight * whole.mean).sum(0)) ** 2).sum(0)
-    return between / (between + (weight * whole.sd**2).sum(0))
 
 
 def _groups(labels: Any, shown: Shown, model: Any, called: Called | None) -> list[Group] | None:
@@ -211,7 +205,14 @@ def _head(axes: np.ndarray, title: str | None, note: str) -> None:
     if note:
         inches = figure.get_size_inches()[0] * (1 - 1 / len(axes))
         lines = textwrap.fill(note, max(24, int(inches * 18)))
-        style: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 7, "color": GREY, "gid": NOTE}
+        style: dict[str, Any] = {
+            "ha": "right",
+            "va": "top",
+            "fontsize": 7,
+            "color": GREY,
+            "gid": NOTE,
+            "parse_math": False,
+        }
         text = axes[0, -1].text(1, 1.02, lines, transform=axes[0, -1].transAxes, **style)
         # Wider than its cell, for which the layout need not make room.
         text.set_in_layout(False)
@@ -224,4 +225,5 @@ def _key(axes: np.ndarray, groups: list[Group], title: str) -> None:
     style: dict[str, Any] = {"fontsize": 8, "title_fontsize": 8, "labelcolor": INK, "frameon": False}
     style |= {"title": title, "alignment": "left", "ncols": columns, "columnspacing": 1.0}
     legend = axes[0, -1].legend(handles=handles, loc="upper right", bbox_to_anchor=(1.02, 0.92), **style)
+    literal(legend)
     legend.set_in_layout(False)

@@ -1,6 +1,5 @@
 """Clusters: tables of the sizes and centres of the components."""
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +8,7 @@ from mixtura.apps import words
 from mixtura.apps.distinct import separation
 from mixtura.apps.plot import look
 from mixtura.apps.report.blocks import Block, Cell, Details, Table
-from mixtura.apps.report.methods import share
+from mixtura.apps.report.figures import before_asinh, plus_minus, share
 from mixtura.apps.report.subject import Facts
 
 SHOWN = 12
@@ -65,7 +64,9 @@ def original(facts: Facts) -> Iterator[Block]:
     for k in range(facts.components):
         row = [coloured(k)]
         for j in at:
-            low, mid, high = (back(float(mean[k, j] + z * sd[k, j]), facts.cofactors[j] or 1.0) for z in (-1, 0, 1))
+            low, mid, high = (
+                before_asinh(float(mean[k, j] + z * sd[k, j]), facts.cofactors[j] or 1.0) for z in (-1, 0, 1)
+            )
             row.append(Cell(f"{mid} ({low} to {high})"))
         body.append(row)
     caption = "Medians in the units of the file; in brackets the range that holds the middle 68 % of the cluster"
@@ -75,28 +76,9 @@ def original(facts: Facts) -> Iterator[Block]:
     )
 
 
-def back(value: float, cofactor: float) -> str:
-    """c sinh(x) in about three digits."""
-    try:
-        found = cofactor * math.sinh(value)
-    except OverflowError:
-        return "∞"
-    text = f"{found:,.0f}" if abs(found) >= 100 else f"{found:.3g}"
-    return text.replace("-", "−")
-
-
 def coloured(component: int) -> Cell:
     """A component with the colour that it has in the pictures."""
     return Cell(str(component), look(component).colour)
-
-
-def plus_minus(mean: float, sd: float) -> str:
-    """A mean and its deviation to two digits of the deviation."""
-    if sd > 0 and math.isfinite(sd):
-        decimals = 1 - math.floor(math.log10(sd))
-        if 0 <= decimals <= 6 and abs(mean) < 1e7:
-            return f"{mean:.{decimals}f} ± {sd:.{decimals}f}".replace("-", "−")
-    return f"{words.short(mean)} ± {words.short(sd)}".replace("-", "−")
 
 
 def _transformed(facts: Facts) -> str:

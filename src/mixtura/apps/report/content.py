@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from mixtura.apps import words
-from mixtura.apps.distinct import LARGE, distinct, said
+from mixtura.apps.distinct import LARGE, distinctions
 from mixtura.apps.report.blocks import Block, Details, Listing, Paragraph, Section, Table, cells
 from mixtura.apps.report.clusters import centres, original
-from mixtura.apps.report.methods import paragraph, share
+from mixtura.apps.report.figures import share, typeset
+from mixtura.apps.report.methods import paragraph
 from mixtura.apps.report.pictures import fit_pictures, picture_of_choice
 from mixtura.apps.report.subject import Facts, Fitted
 from mixtura.apps.report.sure import how_sure
@@ -34,7 +35,7 @@ def fit_section(anchor: str, fit: Fitted) -> Section:
         ("sure", "How sure it is", how_sure(fit)),
         ("number", "Choice of the number of clusters", choice(fit)),
         ("clusters", "The clusters", clusters(fit)),
-        ("pictures", "Pictures", iter(fit_pictures(fit))),
+        ("pictures", "Pictures", fit_pictures(fit)),
         ("methods", "Methods, to paste into a paper", methods_text(fit.facts)),
         ("reproduce", "To reproduce it", reproduce(fit)),
     ]
@@ -55,7 +56,7 @@ def answer(fit: Fitted) -> Iterator[Block]:
         by_size = sorted(facts.weights[k] / whole for k in held)
         sizes = f"the largest holds {share(by_size[-1], 1)} of them, the smallest {share(by_size[0], 1)}"
         told, _ = fit.doubt
-        doubtful = f" {share(told['above']['0.1'], told['rows'])} of the rows are in doubt." if told["rows"] else ""
+        doubtful = f" In doubt are {share(told['above']['0.1'], told['rows'])} of the rows." if told["rows"] else ""
         text = f"The {rows} rows fall into {len(held)} clusters: {sizes}.{doubtful}"
     yield Paragraph(text, "answer")
     if facts.status == "degenerate":
@@ -127,7 +128,7 @@ def _models(caption: str, grid: words.Grid, most: int) -> Table:
     status = len(grid.head) - 1
     # The last column is put second, so that words stand together.
     order = [0, status, *range(1, status)]
-    body = [cells(*(_minus(row[i]) for i in order)) for row in grid.body[:most]]
+    body = [cells(row[0], row[status], *(typeset(row[i]) for i in order[2:])) for row in grid.body[:most]]
     return Table(caption, [grid.head[i] for i in order], body, words=1, strong=0)
 
 
@@ -136,13 +137,8 @@ def clusters(fit: Fitted) -> Iterator[Block]:
     facts = fit.facts
     if facts.components > 1:
         yield Paragraph("What distinguishes each cluster from the others:")
-        lines = zip(distinct(facts.model), facts.weights, strict=True)
-        yield Listing(
-            [
-                (f"Cluster {k} ({share(weight, 1)}):", said(row, facts.names) if weight > 0 else "empty")
-                for k, (row, weight) in enumerate(lines)
-            ]
-        )
+        lines = zip(facts.weights, distinctions(facts.model, facts.names), strict=True)
+        yield Listing([(f"Cluster {k} ({share(weight, 1)}):", line) for k, (weight, line) in enumerate(lines)])
         yield Paragraph(
             "The numbers in brackets say how far the mean of the cluster lies from the mean of all others, in standard "
             f"deviations (sd) of the feature within clusters; from {LARGE} on a difference is called large (Cohen "
@@ -150,6 +146,12 @@ def clusters(fit: Fitted) -> Iterator[Block]:
             "fine",
         )
     yield from centres(facts)
+    if facts.components > 1 and facts.told.get("counts") is not None:
+        yield Paragraph(
+            "“Rows” counts every row in the cluster that it most probably belongs to; “Share” is the weight of the "
+            "cluster in the mixture, to which rows in doubt add in parts.",
+            "fine",
+        )
     yield from original(facts)
 
 
@@ -189,7 +191,3 @@ def terms_table(caption: str, terms: list[tuple[str, str]]) -> Table:
 def _some(names: list[str]) -> str:
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _minus(text: str) -> str:
-    return f"−{text[1:]}" if text.startswith("-") else text

@@ -6,6 +6,7 @@ from typing import Any
 
 from mixtura.apps import words
 from mixtura.apps.report import references
+from mixtura.apps.report.figures import share
 from mixtura.apps.report.references import Reference
 from mixtura.apps.report.subject import Facts
 from mixtura.covariance import structure
@@ -41,8 +42,8 @@ def methods(model: Any, told: dict[str, Any] | None = None) -> str:
     Examples:
         >>> from mixtura import GaussianMixture
         >>> gm = GaussianMixture(2, covariance_type="tied", random_state=0).fit([[0.0], [0.2], [0.4], [5.0], [5.3]] * 5)
-        >>> methods(gm)[:75]
-        'A Gaussian mixture model (McLachlan & Peel 2000) with 2 components was fitte'
+        >>> methods(gm).split(";")[0]
+        'A Gaussian mixture model (McLachlan & Peel 2000) with 2 components was fitted to 25 rows of 1 feature (x0)'
     """
     text, cited = paragraph(model, told)
     return "\n".join([text, "", *(reference.full for reference in cited)])
@@ -59,7 +60,7 @@ def paragraph(model: Any, told: dict[str, Any] | None = None) -> tuple[str, list
 def _model(facts: Facts) -> Iterator[Said]:
     k = facts.components
     of = "" if facts.rows is None else f" to {words.count(facts.rows)} rows of {_features(facts.names)}"
-    done = f"was fitted{of}" if facts.estimated else "with given parameters was used"
+    done = f"was fitted{of}" if facts.estimated else "and given parameters was used"
     own = facts.model.mixture_.covariance.own_orientation
     many = facts.choice is not None and len(set(facts.choice.table_["covariance_type"])) > 1
     cited = () if own and not many else (references.STRUCTURES,)
@@ -177,16 +178,6 @@ PARTS = (_model, _steps, _em, _starts, _choice, _labels, _software)
 """The sentences in their order; each part knows when it has nothing to say."""
 
 
-def share(part: float, whole: float) -> str:
-    """A percentage that does not round what there is to nothing, nor what is not all to all."""
-    percent = 100 * part / whole
-    if part > 0 and percent < 0.1:
-        return "less than 0.1 %"
-    if part < whole and percent > 99.9:
-        return "more than 99.9 %"
-    return f"{percent:.0f} %" if percent >= 10 or part == 0 else f"{percent:.1f} %"
-
-
 def _features(names: Sequence[str]) -> str:
     count = len(names)
     listed = f" ({_listed(names)})" if count <= LISTED else ""
@@ -208,7 +199,7 @@ def _cite(cited: tuple[Reference, ...]) -> str:
 
 
 def _power(value: float) -> str:
-    return f"{value:g}".replace("e-0", "e-").replace("e-", "e−")
+    return f"{value:g}".replace("e-0", "e-")
 
 
 def _s(count: int) -> str:

@@ -1,5 +1,7 @@
 """Page: fits as one HTML document with its style and pictures inside."""
 
+import importlib.util
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -47,6 +49,7 @@ def page(title: str, fits: Sequence[Fitted]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["kept"] = _kept
     sections = [fit_section(f"fit-{at}", fit) for at, fit in enumerate(fits, 1)]
     text: str = environment.get_template("page.html.j2").render(title=title, sections=sections, version=__version__)
     return text
@@ -69,6 +72,11 @@ def check_installed() -> None:
 
 def _absent() -> list[str]:
     return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+def _kept(text: str) -> str:
+    """Units stay on the line of their number."""
+    return re.sub(r"(?<=\d) (?=%|sd\b)", "\N{NO-BREAK SPACE}", text)
 
 
 def _shipped(name: str) -> str:

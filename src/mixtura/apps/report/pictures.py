@@ -10,18 +10,21 @@ import numpy as np
 from mixtura.apps import plot, words
 from mixtura.apps.distinct import separation
 from mixtura.apps.plot.progress import winner
-from mixtura.apps.plot.shown import array
 from mixtura.apps.report.blocks import Picture
 from mixtura.apps.report.clusters import telling
-from mixtura.apps.report.methods import share
+from mixtura.apps.report.figures import share, typeset
 from mixtura.apps.report.subject import Facts, Fitted
 from mixtura.apps.words import Choice
+from mixtura.cells import UNSOUND
 
 FEATURES = 6
 """Most features in the picture of pairs."""
 
-POINTS = 20_000, 8_000
-"""Most rows in a single picture, and in that of pairs."""
+PAIRED = 8_000
+"""Most rows in the picture of pairs."""
+
+WIDTH, HEIGHT = 7.2, 4.8
+"""Of a picture, in inches."""
 
 DPI = 144
 """Dots per inch; one CSS pixel is 1/96 inch, so 1.5 dots."""
@@ -29,102 +32,115 @@ DPI = 144
 TOLD = 8
 """Most clusters that are described one by one."""
 
-
-def fit_pictures(fit: Fitted) -> list[Picture]:
-    """All figures of a fit that show its rows or how it was found."""
-    return [*(of_one(fit) if fit.facts.features == 1 else of_many(fit)), *of_starts(fit)]
-
-
-def of_one(fit: Fitted) -> Iterator[Picture]:
-    """One feature: its histogram."""
-    name = axis_names(fit.facts)[0]
-    ax = plot.histogram(fit.sample, fit.model, names=[name])
-    alt = f"Histogram of {name} for {_rows(fit)} with the curves of the clusters: {peaks(fit, [0])}."
-    yield picture(ax, fit, alt, f"Histogram of {name}. Coloured curves are the clusters, the dark curve is their sum.")
-
-
-def of_many(fit: Fitted) -> Iterator[Picture]:
-    """Several features: the rows by cluster, and those that are in doubt."""
-    facts = fit.facts
-    names = axis_names(facts)
-    at = telling(facts, FEATURES)
-    plane = [at[i] for i in _widest(separation(facts.model)[at])]
-    given: dict[str, Any] = {"names": names, "most": POINTS[0]}
-    first, second = (facts.names[j] for j in plane)
-    if facts.features == 2:
-        ax = plot.clusters(fit.sample, fit.model, labels=fit.labels, features=plane, **given)
-        alt = f"Scatter plot of {_rows(fit)} in {first} and {second} by cluster: {peaks(fit, plane)}."
-        yield picture(ax, fit, alt, f"The rows in {first} and {second}, coloured by cluster. {ELLIPSES}")
-    else:
-        axes = plot.pairs(fit.sample, fit.model, labels=fit.labels, features=at, names=names, most=POINTS[1])
-        shown = ", ".join(facts.names[j] for j in at)
-        most = (
-            f"the {len(at)} of {facts.features} features that tell the clusters apart most"
-            if len(at) < facts.features
-            else "all features"
-        )
-        alt = f"Scatter plots of every pair of {shown} for {_rows(fit)} by cluster: {peaks(fit, at[:3])}."
-        yield picture(axes, fit, alt, f"Every pair of {most} ({shown}), coloured by cluster. {ELLIPSES}")
-    if facts.components > 1:
-        yield _doubt(fit, plane, given)
-
-
 ELLIPSES = (
     "The ellipses lie one and two standard deviations from the mean of each cluster, the numbers at the means; in a "
     "plane they hold 39 % and 86 % of it."
 )
 
 
-def _doubt(fit: Fitted, plane: list[int], given: dict[str, Any]) -> Picture:
+def fit_pictures(fit: Fitted) -> Iterator[Picture]:
+    """All figures of a fit that show its rows or how it was found."""
+    at = telling(fit.facts, FEATURES)
+    if fit.facts.features == 1:
+        yield histogram(fit)
+    else:
+        plane = sorted(at, key=lambda j: -separation(fit.facts.model)[j])[:2]
+        yield clusters(fit, plane) if fit.facts.features == 2 else pairs(fit, at)
+        if fit.facts.components > 1:
+            yield doubt(fit, sorted(plane))
+    if fit.facts.components > 1 and any(start["lower_bounds"] for start in fit.facts.starts):
+        yield starts(fit)
+
+
+def histogram(fit: Fitted) -> Picture:
+    """One feature with the curves of the clusters."""
+    (name,) = axis_names(fit.facts)
+    rows = len(fit.rows)
+    ax = plot.histogram(fit.rows, fit.model, canvas(), names=[name])
+    alt = f"Histogram of {name} for {words.count(rows)} rows with the curves of the clusters: {peaks(fit, [0])}."
+    caption = f"Histogram of {name}. Coloured curves are the clusters, the dark curve is their sum. {drawn(fit, rows)}"
+    return picture(ax, fit, alt, caption)
+
+
+def clusters(fit: Fitted, plane: list[int]) -> Picture:
+    """Two features: the rows by cluster."""
+    plane = sorted(plane)
     first, second = (fit.facts.names[j] for j in plane)
-    ax = plot.uncertainty(fit.sample, fit.model, features=plane, **given)
+    rows = len(fit.rows)
+    given: dict[str, Any] = {"labels": fit.labels, "features": plane, "names": axis_names(fit.facts), "most": rows}
+    ax = plot.clusters(fit.rows, fit.model, canvas(), **given)
+    alt = f"Scatter plot of {words.count(rows)} rows in {first} and {second} by cluster: {peaks(fit, plane)}."
+    caption = f"The rows in {first} and {second}, coloured by cluster. {ELLIPSES} {drawn(fit, rows)}"
+    return picture(ax, fit, alt, caption)
+
+
+def pairs(fit: Fitted, at: list[int]) -> Picture:
+    """Several features, two by two: the rows by cluster."""
+    facts = fit.facts
+    step = -(-len(fit.rows) // PAIRED)
+    x, labels = fit.rows[::step], fit.labels[::step]
+    given: dict[str, Any] = {"labels": labels, "features": at, "names": axis_names(facts), "most": len(x)}
+    axes = plot.pairs(x, fit.model, canvas(len(at)), **given)
+    shown = ", ".join(facts.names[j] for j in at)
+    some = f"the {len(at)} of {facts.features} features that tell the clusters apart most"
+    which = some if len(at) < facts.features else "all features"
+    alt = f"Scatter plots of every pair of {shown} for {words.count(len(x))} rows by cluster: {peaks(fit, at[:3])}."
+    caption = f"Every pair of {which} ({shown}), coloured by cluster. {ELLIPSES} {drawn(fit, len(x))}"
+    return picture(axes, fit, alt, caption)
+
+
+def doubt(fit: Fitted, plane: list[int]) -> Picture:
+    """How sure the cluster of each row is, in a plane."""
+    first, second = (fit.facts.names[j] for j in plane)
+    rows = len(fit.rows)
+    ax = plot.uncertainty(fit.rows, fit.model, canvas(), features=plane, names=axis_names(fit.facts), most=rows)
     told, _ = fit.doubt
     doubtful = share(told["above"]["0.1"], told["rows"]) if told["rows"] else "none"
     alt = (
-        f"Scatter plot of {_rows(fit)} in {first} and {second}, those in doubt large and dark: for {doubtful} of the "
-        "rows another cluster has a probability above 10 %."
+        f"Scatter plot of {words.count(rows)} rows in {first} and {second}, those in doubt large and dark: for "
+        f"{doubtful} of the rows the cluster has a probability below 90 %."
     )
-    return picture(
-        ax, fit, alt, f"How sure the cluster of each row is, in {first} and {second}. Large dark points are in doubt."
-    )
+    caption = f"How sure the cluster of each row is, in {first} and {second}. Large dark points are in doubt."
+    return picture(ax, fit, alt, f"{caption} {drawn(fit, rows)}")
 
 
-def of_starts(fit: Fitted) -> Iterator[Picture]:
+def starts(fit: Fitted) -> Picture:
     """How the likelihood rose in every start."""
     told = fit.facts.starts
-    if not any(start["lower_bounds"] for start in told):
-        return
     best = winner(told)
-    reached = "" if best is None else f" The best ends at a log likelihood of {told[best]['loglik']:,.2f} nats."
-    alt = (
-        f"Mean log likelihood by iteration for {len(told)} starts.{reached} {words.how_found(fit.model) or ''}".strip()
-    )
+    number = f"{len(told)} starts" if len(told) > 1 else "one start"
+    end = "" if best is None else typeset(f"{told[best]['loglik']:,.2f}")
+    reached = f" The best ends at a log likelihood of {end} nats." if end else ""
+    alt = f"Mean log likelihood by iteration for {number}.{reached} {words.how_found(fit.model) or ''}".strip()
     caption = "How the fit was looked for: each line is a start, and the thick one with a star was kept."
-    yield picture(plot.starts(fit.model), fit, alt.replace("-", "−"), caption)
+    return picture(plot.starts(fit.model, canvas()), fit, alt, caption)
 
 
 def picture_of_choice(fit: Fitted, choice: Choice) -> Picture | None:
     """The criterion over the number of components; nothing where only one number was tried."""
-    table, name = choice.table_, choice.criterion.upper()
+    table, name, best = choice.table_, choice.criterion.upper(), choice.best_index_
     sizes = table["n_components"]
     if sizes.min() == sizes.max():
         return None
-    ax = plot.criteria(table, criterion=choice.criterion)
-    best = choice.best_index_
-    values = [
-        f"{k} {np.nanmin(here):.1f}"
-        if np.isfinite(here := table[choice.criterion][sizes == k].astype(float)).any()
-        else f"{k} none"
-        for k in sorted(set(sizes.tolist()))
-    ]
+    value = np.where(np.isin(table["status"], UNSOUND), np.nan, table[choice.criterion].astype(np.float64))
+    least = {k: min(value[(sizes == k) & np.isfinite(value)], default=None) for k in sorted(set(sizes.tolist()))}
+    each = (f"{k}: {'no sound fit' if low is None else typeset(f'{low:.1f}')}" for k, low in least.items())
     alt = (
-        f"{name} by number of clusters, the lowest of each: {', '.join(values)}. The best is {sizes[best]} with the "
-        f"structure {table['covariance_type'][best]}."
+        f"Lowest {name} by number of clusters: {', '.join(each)}. The best is {sizes[best]} with the structure "
+        f"{table['covariance_type'][best]}."
     )
     caption = (
         f"The {name} of every model by its number of components, a curve for each structure; the star is the best."
     )
-    return picture(ax, fit, alt.replace(" -", " −"), caption)
+    return picture(plot.criteria(table, canvas(), criterion=choice.criterion), fit, alt, caption)
+
+
+def canvas(panels: int = 1) -> Any:
+    """Axes for a picture, or for each pair of a number of features."""
+    if panels == 1:
+        return plot.new_axes(width=WIDTH, height=HEIGHT)
+    each = max(WIDTH / panels, 1.5)
+    return plot.new_axes(panels, panels, each, each)
 
 
 def peaks(fit: Fitted, at: list[int]) -> str:
@@ -134,11 +150,11 @@ def peaks(fit: Fitted, at: list[int]) -> str:
     order = [k for k in np.argsort(-np.asarray(facts.weights), kind="stable").tolist() if facts.weights[k] > 0]
     said = [
         f"cluster {k} ({share(facts.weights[k], 1)}) around "
-        + ", ".join(f"{facts.names[j]} {float(mean[k, j]):.3g}" for j in at)
+        + ", ".join(f"{facts.names[j]} {typeset(f'{float(mean[k, j]):.3g}')}" for j in at)
         for k in order[:TOLD]
     ]
     more = len(order) - TOLD
-    return "; ".join([*said, *([f"and {more} smaller ones"] if more > 0 else [])]).replace(" -", " −")
+    return "; ".join([*said, *([f"and {more} more"] if more > 0 else [])])
 
 
 def axis_names(facts: Facts) -> list[str]:
@@ -147,34 +163,28 @@ def axis_names(facts: Facts) -> list[str]:
     return [name if c is None else f"asinh({name} / {c:g})" for name, c in pairs]
 
 
+def drawn(fit: Fitted, rows: int) -> str:
+    """How many rows a picture shows, where they are not all."""
+    return f"{words.count(rows)} of {words.count(fit.total)} rows are drawn." if rows < fit.total else ""
+
+
 def picture(axes: Any, fit: Fitted, alt: str, caption: str) -> Picture:
-    """A figure as a picture that is part of the page."""
+    """A figure as a picture that is part of the page, with the credit of the data."""
     figure = (axes.flat[0] if isinstance(axes, np.ndarray) else axes).figure
     if fit.credit:
         plot.credit(axes, fit.credit)
-    shown = len(fit.labels)
-    drawn = f" Drawn from {words.count(shown)} of {words.count(fit.total)} rows." if shown < fit.total else ""
-    credit = f" {fit.credit}." if fit.credit else ""
+        caption = f"{caption.rstrip()} {fit.credit.rstrip('.')}."
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Picture(encoded(figure), alt, f"{caption}{drawn}{credit}".replace("..", "."), width, height)
+    return Picture(encoded(figure), alt, caption.rstrip(), width, height)
 
 
 def encoded(figure: Any) -> str:
     """The figure as a PNG of at most 256 colours in a ``data:`` address."""
     from PIL import Image
 
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI)
-    image = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    drawing = io.BytesIO()
+    figure.savefig(drawing, format="png", dpi=DPI)
+    image = Image.open(drawing).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     image.save(packed, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(packed.getvalue()).decode("ascii")
-
-
-def _rows(fit: Fitted) -> str:
-    return f"{words.count(len(array(fit.labels)))} rows"
-
-
-def _widest(separation: np.ndarray) -> list[int]:
-    """The two features that separate most, in the order of the columns."""
-    return sorted(np.argsort(-separation, kind="stable")[:2].tolist())

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixtura.apps import words
 from mixtura.apps.doubt import Doubt
-from mixtura.apps.plot.shown import array
+from mixtura.apps.plot.shown import array, show
 from mixtura.apps.summary import versions
 from mixtura.apps.words import Choice
 
@@ -66,6 +66,12 @@ class Fitted:
         return Facts(self.model, self.told, self.total)
 
     @cached_property
+    def rows(self) -> np.ndarray:
+        """(n, D) the sample as an array."""
+        shown = show(self.sample, None, None, most=None, seed=0)
+        return shown.columns(range(self.facts.features))
+
+    @cached_property
     def doubt(self) -> tuple[dict[str, Any], bool]:
         """The sums of :class:`mixtura.apps.doubt.Doubt`, and whether they are of the sample alone."""
         told = self.told.get("doubt")
@@ -103,7 +109,8 @@ class Facts:
     def rows(self) -> float | None:
         """How many rows were fitted, if that is known."""
         known = self.told.get("rows", getattr(self.model, "_weight", None))
-        return self.total if known is None else float(known)
+        known = self.total if known is None else known
+        return None if known is None else float(known)
 
     @cached_property
     def names(self) -> list[str]:

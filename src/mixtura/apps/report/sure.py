@@ -1,10 +1,11 @@
 """Sure: how far a fit can be believed, in plain words."""
 
+import math
 from collections.abc import Iterator
 
 from mixtura.apps import words
 from mixtura.apps.report.blocks import Block, Details, Listing, Paragraph, Table, cells
-from mixtura.apps.report.methods import share
+from mixtura.apps.report.figures import share, typeset
 from mixtura.apps.report.subject import Facts, Fitted
 
 STATUS = {
@@ -53,7 +54,9 @@ def how_sure(fit: Fitted) -> Iterator[Block]:
         yield Paragraph("The checks found nothing wrong with it or with the data.")
     found = words.how_found(facts.model)
     if found:
-        yield Paragraph(f"{found} A fit that many starts reach is likely the best there is.")
+        ended = sum(not math.isnan(start["loglik"]) for start in facts.starts)
+        agreed = " A fit that many starts reach is likely the best there is." if ended > 1 else ""
+        yield Paragraph(f"{found}{agreed}")
     yield from in_doubt(fit)
     yield from figures(facts)
 
@@ -67,6 +70,9 @@ def in_doubt(fit: Fitted) -> Iterator[Block]:
     """How many rows could be of another cluster."""
     told, sampled = fit.doubt
     if fit.facts.components == 1 or not told["rows"]:
+        return
+    if not told["above"]["0.05"]:
+        yield Paragraph("No row is in doubt: all have a probability of 95 % or more to be of the cluster they are in.")
         return
     of = f"the {words.count(told['rows'])} rows {'drawn' if sampled else 'in all'}"
     above = told["above"]
@@ -87,7 +93,7 @@ def figures(facts: Facts) -> Iterator[Block]:
     """Likelihood and criteria, for statisticians."""
     known = [(label, facts.figure(name)) for name, label in CRITERIA]
     body = [
-        cells(label, (f"{value:,.0f}" if label == "Free parameters" else f"{value:,.2f}").replace("-", "−"))
+        cells(label, typeset(f"{value:,.0f}" if label == "Free parameters" else f"{value:,.2f}"))
         for label, value in known
         if value is not None
     ]
