@@ -67,7 +67,7 @@ def _alike(seen: Bool[Tensor, "N D"]) -> list[tuple[Int64[Tensor, "M L"], Bool[T
     first = size.cumsum(0) - size
     found = []
     magnitude = size.to(torch.float64).log2().floor()
-    for j in magnitude.unique():
+    for j in sorted(set(magnitude.tolist())):
         pieces = (magnitude == j).nonzero()[:, 0]
         longest = torch.arange(int(size[pieces].max()), device=seen.device)
         real = longest < size[pieces][:, None]

@@ -216,7 +216,7 @@ def test_identifiers_follow_their_rows(subject):
 def test_blocks_of_any_size_give_the_same_moments(subject):
     from cases import parameters, to_mixture
 
-    from mixtura.e_step import measure
+    from mixtura.measure import measure
 
     mixture = to_mixture("full", parameters("full", np.random.default_rng(2), 2, D))
     found = []

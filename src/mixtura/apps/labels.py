@@ -99,11 +99,12 @@ def chunks(
     Raises:
         ValueError: the rows are not of the columns that the model was fitted on, or a value is not finite.
     """
-    check_source(model, source, reset=False, least_rows=1, sample_weight=None)
+    gaps = model._takes_gaps
+    check_source(model, source, reset=False, least_rows=1, sample_weight=None, gaps=gaps)
     name = named(source.about.id)
-    for block in Watched(source).blocks(rows, ids=True):
+    for block in Watched(source, gaps).blocks(rows, ids=True):
         device = place(model.device, Kind(block.x.dtype, None))
-        said = Scores(model.mixture_, Array(block.x), block.x.dtype, device).every()
+        said = Scores(model.mixture_, Array(block.x), block.x.dtype, device, gaps).every()
         tally.add(said, block.weight)
         if sampler is not None:
             sampler.add(block.x)
@@ -120,7 +121,8 @@ def chunks(
 def of(model: Any, rows: np.ndarray) -> np.ndarray:
     """(n,) the components of rows in memory."""
     x = rows.astype(np.float32 if model._kind.dtype == torch.float32 else np.float64)
-    scores = Scores(model.mixture_, Array(x), model._kind.dtype, place(model.device, Kind(model._kind.dtype, None)))
+    device = place(model.device, Kind(model._kind.dtype, None))
+    scores = Scores(model.mixture_, Array(x), model._kind.dtype, device, model._takes_gaps)
     return scores.labels().cpu().numpy()
 
 
