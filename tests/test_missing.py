@@ -71,7 +71,7 @@ def test_every_row_stands_in_one_group_with_what_it_has(features, weighted, monk
             rows = group.at[m, real[m]]
             seen_rows += rows.tolist()
             np.testing.assert_array_equal(~np.isnan(X[rows.numpy()]), pattern[None].expand(len(rows), -1).numpy())
-            np.testing.assert_array_equal(np.nan_to_num(X[rows.numpy()]).T, group.x[m][:, real[m]].numpy())
+            np.testing.assert_array_equal(np.nan_to_num(X[rows.numpy()]).T, group.x[:, m, real[m]].numpy())
             assert torch.equal(group.weight[m, real[m]], rows.double() if weighted else torch.ones(len(rows)).double())
     assert sorted(seen_rows) == list(range(200))
 

@@ -14,25 +14,25 @@ WORD = 62
 
 
 class Group(NamedTuple):
-    """Patterns of observed entries that have about as many rows each, padded to equally many.
+    """Patterns that lack about as many entries and have about as many rows each, padded to equally many rows.
 
     Axes: M patterns, D features, L rows of the pattern with the most.
 
     Attributes:
-        x: (M, D, L), working dtype; 0 where an entry is missing, and in padding.
+        x: (D, M, L), working dtype; 0 where an entry is missing, and in padding.
         seen: (M, D), which entries a pattern has.
         weight: (M, L), working dtype; 0 in padding.
         at: (M, L), which row each one is; −1 in padding.
     """
 
-    x: Float[Tensor, "M D L"]
+    x: Float[Tensor, "D M L"]
     seen: Bool[Tensor, "M D"]
     weight: Float[Tensor, "M L"]
     at: Int64[Tensor, "M L"]
 
     def cut(self, patterns: slice) -> "Group":
         """Some of the patterns."""
-        return Group(*(t[patterns] for t in self))
+        return Group(self.x[:, patterns], *(t[patterns] for t in self[1:]))
 
 
 def grouped(x: Float[Tensor, "D N"], weight: Float[Tensor, "N"] | None = None) -> tuple[Group, ...]:
@@ -51,14 +51,17 @@ def _group(
     real: Bool[Tensor, "M L"],
 ) -> Group:
     """The rows ``at`` these places; what is not ``real`` is padding."""
-    own = torch.where(real[:, None], x[:, at].movedim(1, 0), 0.0).nan_to_num(nan=0.0)
+    own = torch.where(real, x[:, at], 0.0).nan_to_num(nan=0.0)
     counted = real.to(x) if weight is None else torch.where(real, weight[at], 0.0)
-    return Group(own.contiguous(), seen[at[:, 0]], counted, torch.where(real, at, -1))
+    return Group(own, seen[at[:, 0]], counted, torch.where(real, at, -1))
 
 
 def _alike(seen: Bool[Tensor, "N D"]) -> list[tuple[Int64[Tensor, "M L"], Bool[Tensor, "M L"]]]:
-    """Rows by pattern, patterns of between 2ʲ and 2ʲ⁺¹ rows together: places (M, L), and where they are no padding."""
-    _, pattern = torch.unique(_keys(seen), dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    """Rows by pattern: places (M, L), and where they are no padding.
+
+    Patterns stand together whose numbers of rows, and of missing entries, have as many binary digits.
+    """
+    _, pattern = torch.unique(_keys(seen), dim=0, return_inverse=True)
     order = pattern.argsort(stable=True)
     rank = _rank(pattern[order])
     # A long pattern is cut into pieces, each a pattern of its own.
@@ -66,9 +69,10 @@ def _alike(seen: Bool[Tensor, "N D"]) -> list[tuple[Int64[Tensor, "M L"], Bool[T
     rank, size = rank % LONGEST, piece.bincount()
     first = size.cumsum(0) - size
     found = []
-    magnitude = size.to(torch.float64).log2().floor()
-    for j in sorted(set(magnitude.tolist())):
-        pieces = (magnitude == j).nonzero()[:, 0]
+    lost = (~seen[order[first]]).sum(1)
+    kind = torch.stack([torch.frexp(count.to(torch.float64)).exponent for count in (size, lost)], 1)
+    for like in sorted(set(map(tuple, kind.tolist()))):
+        pieces = (kind == kind.new_tensor(like)).all(1).nonzero()[:, 0]
         longest = torch.arange(int(size[pieces].max()), device=seen.device)
         real = longest < size[pieces][:, None]
         found.append((order[first[pieces][:, None] + torch.where(real, longest, 0)], real))
