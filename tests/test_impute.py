@@ -158,13 +158,17 @@ KINDS = {
     "table": (lambda x: pd.DataFrame(x, columns=["a", "b"]), np.ndarray),
     "whole numbers": (lambda x: pd.DataFrame(np.round(x), columns=["a", "b"]).astype("Int64"), np.ndarray),
     "source": (lambda x: Array(x), np.ndarray),
+    "file": (None, np.ndarray),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_every_kind(kind):
-    make, back = KINDS[kind]
+def test_rows_of_every_kind(kind, tmp_path):
     X = punched(clusters(np.random.default_rng(21), 80, 2, 2)[0], 0.2, 21)
+    make, back = KINDS[kind]
+    if kind == "file":
+        pd.DataFrame(X, columns=["a", "b"]).to_csv(tmp_path / "holes.csv", index=False)
+        make = lambda x: mixtura.scan(tmp_path / "holes.csv")  # noqa: E731
     given = {"missing": "em", "init_params": "kmeans", "random_state": 0, "covariance_type": "tied"}
     model = GaussianMixture(2, **given).fit(make(X))
     same = GaussianMixture(2, **given).fit(np.round(X) if kind == "whole numbers" else X)

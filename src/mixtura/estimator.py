@@ -72,8 +72,9 @@ class GaussianMixture(PublishedMixture):
         missing: what NaN means. ``"error"`` refuses it. ``"em"`` takes it for a missing entry and fits by maximum
             likelihood: a row's density is the marginal one of what was observed of it, which is right where values are
             missing at random (whether one is missing may depend on what was observed, not on the value itself). Starts
-            see rows whose gaps are filled by what one Gaussian, fitted by EM, expects there. Where no value is missing
-            it changes nothing. A row without any value counts as a row and says nothing.
+            see rows whose gaps are filled by what one Gaussian, fitted by EM, expects there. The more is missing, the
+            more iterations it takes. Where nothing is missing it changes nothing. A row without any value counts as a
+            row and says nothing.
         device: where to compute: None where the data are, ``"auto"`` on a GPU if there is one, or a torch device.
         reproduce: ``"sklearn"`` follows scikit-learn 1.9 step by step: its k-means and random stream for the start,
             its last M-step, its order of components. Meant to be set by ``sklearn_defaults``.
