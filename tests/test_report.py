@@ -11,7 +11,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import mixtura
@@ -278,6 +280,7 @@ def test_many_features_and_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.words.count("Cluster 14 (") == 1
     heads = [cell for cell in seen.within("th") if re.fullmatch(r"x\d+", cell)]
     assert len(heads) == 12 + 30
+    assert "cluster 14" in seen.within("th")
     assert "and 7 more" in seen.all("img")[0]["alt"]
 
 
@@ -306,9 +309,23 @@ def test_a_model_of_given_parameters_with_an_empty_component() -> None:
     seen = Page(page("t", [fitted(model, x)]))
     assert "fall into 2 clusters" in seen.words
     assert "Cluster 2 (0 %): empty" in seen.words
+    assert seen.within("td").count("–") == 2
     assert "given, not estimated" in seen.words
     assert "come to rest" not in seen.words
     assert len(seen.all("img")) == 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor, pd.DataFrame])
+def test_rows_of_every_kind(kind: Any) -> None:
+    """A model that knows its columns takes a sample that does not, without a word of warning."""
+    x = blobs(100, [[0, 0], [9, 0]])
+    frame = pd.DataFrame(x, columns=["left", "right"])
+    model = plain(2, frame)
+    sample = frame if kind is pd.DataFrame else kind(x)
+    seen = Page(page("t", [Fitted("A fit", model, {}, sample, model.predict(frame), len(x))]))
+    assert "high left" in seen.words
+    assert "No row is in doubt" in seen.words
 
 
 def test_a_loaded_model(tmp_path: Any) -> None:

@@ -56,8 +56,9 @@ def answer(fit: Fitted) -> Iterator[Block]:
         by_size = sorted(facts.weights[k] / whole for k in held)
         sizes = f"the largest holds {share(by_size[-1], 1)} of them, the smallest {share(by_size[0], 1)}"
         told, _ = fit.doubt
-        doubtful = f" In doubt are {share(told['above']['0.1'], told['rows'])} of the rows." if told["rows"] else ""
-        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}.{doubtful}"
+        doubtful = told["above"]["0.1"]
+        in_doubt = f"In doubt are {share(doubtful, told['rows'])} of the rows." if doubtful else "No row is in doubt."
+        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}. {in_doubt}"
     yield Paragraph(text, "answer")
     if facts.status == "degenerate":
         yield Paragraph("This fit is not sound. Do not build on it before you have read how sure it is.", "warning")
