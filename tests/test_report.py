@@ -228,6 +228,14 @@ def test_how_rows_were_read_and_how_to_do_it_again(two: Page) -> None:
     assert len(captions) == 4
 
 
+def test_what_the_page_cites_is_listed(two: Page) -> None:
+    cited = set(re.findall(r"([A-Z][\w’]+)[^();]{0,25} (\d{4})\b(?=[);])", two.words))
+    assert {("Cohen", "1988"), ("Kass", "1995"), ("Dempster", "1977")} <= cited
+    listed = [item for item in two.within("li") if re.search(r"\(\d{4}\)\.", item)]
+    for name, year in cited:
+        assert any(item.startswith(name) and f"({year})" in item for item in listed), name
+
+
 def test_alternative_texts_hold_numbers_of_the_fit(two: Page) -> None:
     texts = [attrs["alt"] for attrs in two.all("img")]
     table = TWO.told["selection"]["table"]
