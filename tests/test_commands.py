@@ -211,6 +211,8 @@ def test_describe(place, capsys):
     said = capsys.readouterr().out
     assert re.search(r"component +weight +rows +left +right", said)
     assert "status converged" in said
+    assert re.search(r"^0: low (left|right) \(.* sd\)", said, re.MULTILINE)
+    assert "3 models by BIC" in said
     assert run("describe", "out/model.safetensors", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["columns"], told["n_components"]) == (["left", "right"], 2)
