@@ -229,14 +229,15 @@ BAD = [
     (["x.npy", "-k", "101"], 1, "n_components = 101, n_samples = 100: use fewer components"),
     (["x.npy", "-k", "2", "--covariance", "round"], 2, "'round' is not a structure: use one of full, tied"),
     (["x.npy", "-k", "2", "--columns", "0,7"], 2, "no column '7'; it has '0', '1'"),
-    (["cells.csv", "-k", "2", "--id", "name"], 2, "id: cells.csv has no column 'name'"),
+    (["cells.csv", "-k", "2", "--id", "name"], 2, "--id: cells.csv has no column 'name'"),
     (["cells.csv", "-k", "2"], 1, "not numeric: 'cell', 'kind'"),
+    (["cells.csv", "-k", "2"], 1, "choose the numeric ones with --columns, or name the rows with --id"),
     (["cells.csv", "-k", "2", "--columns", "left,kind"], 1, "not numeric: 'kind'"),
     (["gaps.csv", "-k", "2"], 1, "2 of 4 rows are affected (rows 0, 2; columns 'a', 'b')"),
     (["short.npy", "-k", "2"], 1, "not a complete .npy file"),
     (["flat.npy", "-k", "2"], 1, "reshape(-1, 1)"),
     (["objects.npy", "-k", "2"], 1, "Python objects"),
-    (["x.npy", "-k", "2", "--device", "toaster"], 1, "device='toaster' cannot be used here"),
+    (["x.npy", "-k", "2", "--device", "toaster"], 1, "--device 'toaster' cannot be used here"),
     (["x.npy", "-k", "2", "--cofactor", "5"], 2, "--cofactor belongs to --transform asinh"),
     (["x.npy", "-k", "2", "--transform", "asinh", "--cofactor", "0"], 2, "expected a number above 0"),
     (["x.npy", "-k", "2", "--seed", "-1"], 2, "--seed"),
@@ -256,7 +257,7 @@ def place(tmp_path, table, array, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "code", "said"), BAD, ids=[" ".join(a) for a, _, _ in BAD])
+@pytest.mark.parametrize(("arguments", "code", "said"), BAD, ids=[s for _, _, s in BAD])
 def test_bad_input(place, arguments, code, said, capsys):
     before = snapshot(place)
     assert run("fit", *arguments, "-o", "out") == code

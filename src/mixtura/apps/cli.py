@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -286,7 +287,19 @@ def _words(error: Exception) -> str:
         return f"{error.filename or 'a file'}: {error.strerror.lower()}"
     if isinstance(error, MemoryError):
         return "there is not enough memory: use fewer columns or rows"
-    return _sentence(str(error) or type(error).__name__)
+    return _as_options(_sentence(str(error) or type(error).__name__))
+
+
+ARGUMENTS = "columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device"
+"""Arguments of the library that are options of the command."""
+
+
+def _as_options(message: str) -> str:
+    """Arguments of the library in the words of the command: ``columns=`` is ``--columns``."""
+    message = re.sub(r"\bcompensate=False\b", "--no-compensation", message)
+    message = re.sub(rf"\b({ARGUMENTS})=(?=['\"])", lambda found: f"--{found[1].replace('_', '-')} ", message)
+    message = re.sub(rf"\b({ARGUMENTS})=(?=\W|$)", lambda found: f"--{found[1].replace('_', '-')}", message)
+    return re.sub(rf"^({ARGUMENTS}): ", lambda found: f"--{found[1].replace('_', '-')}: ", message)
 
 
 def _sentence(message: str) -> str:
