@@ -40,14 +40,24 @@ BARE = "import torch, sklearn.mixture, pyarrow.parquet, mixtura; mixtura.Gaussia
 """What the command imports before it reads anything."""
 
 
+SHIM = """
+import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+_, status, used = os.wait4(pid, 0)
+print(used.ru_maxrss, flush=True)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Runs a command from a small process: the peak that is reported for a child begins with its parent's."""
+
+
 def peak(command: list[str], place: Path) -> float:
     """MiB of resident memory that a command reached, its spool on disk in ``place``."""
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TMPDIR": str(place)})
-        _, status, used = os.wait4(process.pid, 0)
-    if status:
-        sys.exit((place / "log").read_text())
-    return used.ru_maxrss / 1024
+    environ = {**os.environ, "TMPDIR": str(place)}
+    shim = [sys.executable, "-c", SHIM, *command]
+    done = subprocess.run(shim, capture_output=True, text=True, env=environ, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return int(done.stdout) / 1024
 
 
 def fit(data: Path, place: Path, *options: str) -> list[str]:

@@ -13,14 +13,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import mixtura
 from mixtura import GaussianMixture
-from mixtura.apps import cli, labels, options, summary
+from mixtura.apps import cli, fit, labels, options, summary
 from mixtura.apps.together import Together
 from mixtura.covariance import STRUCTURES
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 
 draw = np.random.default_rng(0)
 X = np.concatenate([draw.normal(0, 1, (60, 2)), draw.normal(7, 1, (40, 2))])
@@ -229,14 +232,25 @@ BAD = [
     (["x.npy", "-k", "101"], 1, "n_components = 101, n_samples = 100: use fewer components"),
     (["x.npy", "-k", "2", "--covariance", "round"], 2, "'round' is not a structure: use one of full, tied"),
     (["x.npy", "-k", "2", "--columns", "0,7"], 2, "no column '7'; it has '0', '1'"),
-    (["cells.csv", "-k", "2", "--id", "name"], 2, "id: cells.csv has no column 'name'"),
+    (["cells.csv", "-k", "2", "--id", "name"], 2, "--id: cells.csv has no column 'name'"),
     (["cells.csv", "-k", "2"], 1, "not numeric: 'cell', 'kind'"),
+    (["cells.csv", "-k", "2"], 1, "choose the numeric ones with --columns, or name the rows with --id"),
     (["cells.csv", "-k", "2", "--columns", "left,kind"], 1, "not numeric: 'kind'"),
     (["gaps.csv", "-k", "2"], 1, "2 of 4 rows are affected (rows 0, 2; columns 'a', 'b')"),
     (["short.npy", "-k", "2"], 1, "not a complete .npy file"),
+    (["short.parquet", "-k", "2"], 1, "short.parquet cannot be read as Parquet"),
+    (["short.fcs", "-k", "2"], 1, "short.fcs"),
+    (["renamed.csv", "-k", "2"], 1, "its bytes are those of .parquet"),
+    (["words.csv", "-k", "2"], 1, "not numeric: 'a', 'b'"),
+    (["one.csv", "-k", "1"], 1, "1 sample(s)"),
+    (["none.txt.gz", "-k", "2"], 1, "there is no file"),
+    (["x.npy", "-k", "2", "--transform-columns", "0"], 2, "--transform-columns belongs to --transform asinh"),
+    (["x.npy", "-k", "2", "--array", "rows"], 1, "holds one array without a name"),
+    (["x.npy", "-k", "2", "--separator", ";"], 1, "--separator"),
+    (["cells.csv", "-k", "2", "--columns", "left", "--weight", "kind"], 1, "'kind'"),
     (["flat.npy", "-k", "2"], 1, "reshape(-1, 1)"),
     (["objects.npy", "-k", "2"], 1, "Python objects"),
-    (["x.npy", "-k", "2", "--device", "toaster"], 1, "device='toaster' cannot be used here"),
+    (["x.npy", "-k", "2", "--device", "toaster"], 1, "--device 'toaster' cannot be used here"),
     (["x.npy", "-k", "2", "--cofactor", "5"], 2, "--cofactor belongs to --transform asinh"),
     (["x.npy", "-k", "2", "--transform", "asinh", "--cofactor", "0"], 2, "expected a number above 0"),
     (["x.npy", "-k", "2", "--seed", "-1"], 2, "--seed"),
@@ -250,13 +264,19 @@ def place(tmp_path, table, array, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("empty.csv").touch()
     Path("gaps.csv").write_text("a,b\n1,\n2,3\n,1\n5,6\n")
+    pq.write_table(pa.table({"a": X[:, 0]}), "whole.parquet")
+    Path("short.parquet").write_bytes(Path("whole.parquet").read_bytes()[:-50])
+    Path("renamed.csv").write_bytes(Path("whole.parquet").read_bytes())
+    Path("short.fcs").write_bytes((EXAMPLES / "lsrii_d6.fcs").read_bytes()[:100_000])
+    Path("words.csv").write_text("a,b\nx,y\nu,v\n")
+    Path("one.csv").write_text("a,b\n1,2\n")
     Path("short.npy").write_bytes(array.read_bytes()[:500])
     np.save("flat.npy", X[:, 0])
     np.save("objects.npy", np.array([[None, 1]], dtype=object), allow_pickle=True)
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "code", "said"), BAD, ids=[" ".join(a) for a, _, _ in BAD])
+@pytest.mark.parametrize(("arguments", "code", "said"), BAD, ids=[s for _, _, s in BAD])
 def test_bad_input(place, arguments, code, said, capsys):
     before = snapshot(place)
     assert run("fit", *arguments, "-o", "out") == code
@@ -316,6 +336,23 @@ def test_errors_halfway_leave_old_results(place, monkeypatch, error, capsys):
         assert sentence(capsys)
         assert snapshot(place) == before
     assert not (place / "deep").exists()
+
+
+def test_a_file_that_changes_under_a_fit_is_noticed(place, monkeypatch, capsys):
+    assert fit_table("cells.csv", "-o", "out") == 0
+    before = snapshot(place / "out")
+    fitted = fit.fitted
+
+    def meddled(job, source, note):
+        model = fitted(job, source, note)
+        Path("cells.csv").write_text("left,right\n1,2\n")
+        return model
+
+    monkeypatch.setattr(fit, "fitted", meddled)
+    capsys.readouterr()
+    assert fit_table("cells.csv", "-o", "out", "--quiet") == 1
+    assert "cells.csv changed while it was read" in sentence(capsys)
+    assert snapshot(place / "out") == before
 
 
 def test_an_error_while_moving_puts_everything_back(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import torch
 from cases import NAMES, batch, clusters, onehot, parameters, tensor, to_mixture, to_parameters
 from sklearn.mixture import GaussianMixture as Theirs
 
+from mixtura import GaussianMixture
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
 from mixtura.em import Gain, Likelihood, Still, converge, converging, em, rounding_noise, turn
@@ -227,6 +228,28 @@ def test_noise_ends_a_fit_and_failure_does_not_look_still():
     assert not bool(stop(bounds_of([0.0, -1.0, -3.0]), WEIGHT, noise)[0])  # falling: what EM raises has a ridge in it
     assert not bool(stop(bounds_of([0.0, 1.0, 1.001]), WEIGHT, noise)[0])  # one quiet gain may be a plateau's beginning
     assert not bool(stop(bounds_of([0.0, 1.0, np.nan]), WEIGHT, QUIET)[0])
+
+
+def test_a_bound_that_goes_in_circles_has_nothing_to_gain():
+    stop, circle = Still(1e-7), [0.0, 3.0, 4.0] * 8
+    assert bool(stop(bounds_of(circle), WEIGHT, QUIET)[0])
+    assert not bool(stop(bounds_of(circle[:-1]), WEIGHT, QUIET)[0])
+    assert not bool(stop(bounds_of([*circle[:-1], 5.0]), WEIGHT, QUIET)[0])  # a new best
+    assert not bool(stop(bounds_of([b - 0.01 * i for i, b in enumerate(circle)]), WEIGHT, QUIET)[0])  # still falling
+
+
+def test_single_precision_ends_where_rounding_makes_it_circle():
+    """100 rows whose bound once went through the same three values for ever."""
+    draw = np.random.default_rng(0)
+    x = np.concatenate([draw.normal(0, 1, (60, 2)), draw.normal(7, 1, (40, 2))])
+    x = np.arcsinh((1000 * x).astype(np.float32) / 5)
+    single = GaussianMixture(2, random_state=0).fit(x)
+    assert (x.dtype, single.status_) == (np.float32, "converged")
+    assert single.n_iter_ < 200
+    # The passes that stay in the circle are as good as the optimum in double precision, but for the rounding.
+    assert single.loglik_ == pytest.approx(
+        GaussianMixture(2, random_state=0).fit(x.astype(np.float64)).loglik_, abs=1e-2
+    )
 
 
 @EVERY

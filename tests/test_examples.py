@@ -1,6 +1,7 @@
 """The examples run, draw what they promise, and ship data with their source and licence."""
 
 import csv
+import json
 import runpy
 import sys
 from collections import Counter
@@ -13,6 +14,10 @@ import pytest
 from mixtura.apps import cli, demo
 
 ROOT = Path(__file__).resolve().parents[1]
+
+TABLE = ROOT / "examples" / "data" / "bacteria.csv"
+
+CREDIT = "Data: FlowCytometryTools 0.5.1, Friedman & Yurtsev, MIT licence"
 
 
 def test_tutorial(tmp_path, monkeypatch, capsys):
@@ -43,39 +48,59 @@ def test_the_clusters_are_those_of_the_global_seed():
     np.testing.assert_array_equal(demo.three_clusters(), np.concatenate(drawn))
 
 
-def test_demo(tmp_path, capsys):
-    assert cli.main(["demo", "--output", str(tmp_path / "demo")]) == 0
-    said = capsys.readouterr().out
-    written = sorted(p.relative_to(tmp_path / "demo").as_posix() for p in (tmp_path / "demo").rglob("*") if p.is_file())
-    assert written == ["bacteria.png", "bacteria/labels.parquet", "bacteria/summary.json", "tutorial.png"]
+def check_demo(place, said, sizes):
+    written = sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file())
+    inside = [f"cytometry/{name}" for name in ("labels.parquet", "model.safetensors", "summary.json")]
+    assert written == ["cytometry.png", *inside, "report.html", "tutorial.png"]
     assert demo.CREDIT in said
-    assert "mixes all strains" in said
-    assert "(97%)" in said
-    for name in ("bacteria.png", "tutorial.png"):
-        assert str(tmp_path / "demo" / name) in said
+    for name in ("cytometry.png", "tutorial.png", "report.html"):
+        assert str(place / name) in said
+    told = json.loads((place / "cytometry" / "summary.json").read_text())
+    assert told["selection"]["table"]["n_components"] == list(sizes)
+    assert [step["name"] for step in told["steps"]] == ["compensate", "asinh"]
+    page = (place / "report.html").read_text(encoding="utf-8")
+    for part in ("Three simulated clusters", "lsrii_d6.fcs", demo.CREDIT, "Schwarz"):
+        assert part in page
+    return told
 
 
-def test_demo_without_the_table(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "find_table", lambda: None)
+def test_demo(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "TRIED", (1, 2))
+    assert cli.main(["demo", "--output", str(tmp_path / "demo")]) == 0
+    told = check_demo(tmp_path / "demo", capsys.readouterr().out, (1, 2))
+    assert told["n_components"] == 2
+
+
+@pytest.mark.slow
+def test_the_whole_demo(tmp_path, capsys):
+    assert cli.main(["demo", "--output", str(tmp_path / "demo")]) == 0
+    told = check_demo(tmp_path / "demo", capsys.readouterr().out, range(1, 10))
+    # The best is not at the edge of what was tried, and its sizes are those of many clear clusters.
+    assert 4 < told["n_components"] < 9
+    assert told["status"] == "converged"
+
+
+def test_demo_without_the_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "find_events", lambda: None)
     assert cli.main(["demo", "-o", str(tmp_path)]) == 0
     assert "comes with the repository" in capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["tutorial.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "tutorial.png"]
 
 
 def test_demo_without_matplotlib(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(sys.modules["mixtura.apps.report.page"], "NEEDED", ("matplotlib_that_is_absent",))
     assert cli.main(["demo", "-o", str(tmp_path / "demo")]) == 1
-    assert 'pip install "mixtura[plot]"' in capsys.readouterr().err
+    assert 'pip install "mixtura[report]"' in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
 
 
 def test_the_table_is_what_its_page_says():
-    with (ROOT / demo.TABLE).open(newline="", encoding="utf-8") as stream:
+    with TABLE.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert Counter(row["strain"] for row in rows) == {"CFP": 1500, "RFP": 1500, "YFP": 1500}
     assert len({row["event"] for row in rows}) == 4500
-    assert (ROOT / demo.TABLE).stat().st_size < 300_000
-    page = (ROOT / demo.TABLE).with_name("LICENSES.md").read_text(encoding="utf-8")
+    assert TABLE.stat().st_size < 300_000
+    page = TABLE.with_name("LICENSES.md").read_text(encoding="utf-8")
     for column in rows[0]:
         assert f"`{column}`" in page
     assert "MIT License" in page
@@ -96,7 +121,7 @@ def test_the_page_of_pictures_is_whole():
     for code, name in GALLERY["parts"](page):
         compile(code, str(name), "exec")
         assert "cells" not in code or name is None or "plot.credit(ax, CREDIT)" in code
-    assert f'CREDIT = "{demo.CREDIT}"' in page
+    assert f'CREDIT = "{CREDIT}"' in page
     for function in ("scatter", "clusters", "density", "uncertainty", "histogram", "pairs", "starts", "criteria"):
         assert f"plot.{function}(" in page
 

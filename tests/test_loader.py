@@ -132,7 +132,7 @@ def test_columns_are_called_by_their_index():
 def test_scan_takes_a_loader():
     source = scan(DataLoader(Rows(), batch_size=10), ["1"], transform="asinh", cofactor=2)
     assert torch.allclose(values(source), torch.asinh(X[:, [1]] / 2))
-    with pytest.raises(ValueError, match="separator is ';', but has no meaning"):
+    with pytest.raises(ValueError, match="separator=';' has no meaning"):
         scan(DataLoader(Rows(), batch_size=10), separator=";")
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import mixtura
@@ -226,6 +228,14 @@ def test_how_rows_were_read_and_how_to_do_it_again(two: Page) -> None:
     assert len(captions) == 4
 
 
+def test_what_the_page_cites_is_listed(two: Page) -> None:
+    cited = set(re.findall(r"([A-Z][\w’]+)[^();]{0,25} (\d{4})\b(?=[);])", two.words))
+    assert {("Cohen", "1988"), ("Kass", "1995"), ("Dempster", "1977")} <= cited
+    listed = [item for item in two.within("li") if re.search(r"\(\d{4}\)\.", item)]
+    for name, year in cited:
+        assert any(item.startswith(name) and f"({year})" in item for item in listed), name
+
+
 def test_alternative_texts_hold_numbers_of_the_fit(two: Page) -> None:
     texts = [attrs["alt"] for attrs in two.all("img")]
     table = TWO.told["selection"]["table"]
@@ -278,6 +288,7 @@ def test_many_features_and_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.words.count("Cluster 14 (") == 1
     heads = [cell for cell in seen.within("th") if re.fullmatch(r"x\d+", cell)]
     assert len(heads) == 12 + 30
+    assert "cluster 14" in seen.within("th")
     assert "and 7 more" in seen.all("img")[0]["alt"]
 
 
@@ -306,9 +317,23 @@ def test_a_model_of_given_parameters_with_an_empty_component() -> None:
     seen = Page(page("t", [fitted(model, x)]))
     assert "fall into 2 clusters" in seen.words
     assert "Cluster 2 (0 %): empty" in seen.words
+    assert seen.within("td").count("–") == 2
     assert "given, not estimated" in seen.words
     assert "come to rest" not in seen.words
     assert len(seen.all("img")) == 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor, pd.DataFrame])
+def test_rows_of_every_kind(kind: Any) -> None:
+    """A model that knows its columns takes a sample that does not, without a word of warning."""
+    x = blobs(100, [[0, 0], [9, 0]])
+    frame = pd.DataFrame(x, columns=["left", "right"])
+    model = plain(2, frame)
+    sample = frame if kind is pd.DataFrame else kind(x)
+    seen = Page(page("t", [Fitted("A fit", model, {}, sample, model.predict(frame), len(x))]))
+    assert "high left" in seen.words
+    assert "No row is in doubt" in seen.words
 
 
 def test_a_loaded_model(tmp_path: Any) -> None:

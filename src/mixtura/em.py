@@ -136,12 +136,18 @@ class Stop(Protocol):
         """
 
 
+SWINGS = 12
+"""Passes in which a bound that only swings is recognised."""
+
+
 class Still(NamedTuple):
     """Stop when what is left to gain is negligible, by Aitken's extrapolation (Böhning et al. 1994).
 
     With gains g and their ratio a = g_t / g_{t−1}, EM converges linearly and has g a / (1 − a) left to gain. Both
     this and the last two gains must be within ``per_row`` nats a row: two, since with a ridge the bound may turn.
-    Two passes that together move the bound no more than the rounding noise end a fit too, however it swings.
+    Two passes that together move the bound no more than the rounding noise end a fit too, however it swings; and so do
+    ``SWINGS`` passes that stay between the bounds of as many passes before: in single precision rounding may send a
+    fit around in a circle.
     """
 
     per_row: float = 1e-7
@@ -156,7 +162,15 @@ class Still(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = gain / before
             left = np.where(ratio < 1, np.abs(gain * ratio / (1 - ratio)), np.inf)
-        return quiet | (small & (left <= enough))
+        return quiet | (small & (left <= enough)) | swinging(bounds, noise)
+
+
+def swinging(bounds: list[np.ndarray], noise: np.ndarray) -> np.ndarray:
+    """Which of the last ``SWINGS`` bounds are neither above nor below as many before."""
+    if len(bounds) < 2 * SWINGS:
+        return np.zeros(len(noise), dtype=bool)
+    before, last = np.stack(bounds[-2 * SWINGS : -SWINGS]), np.stack(bounds[-SWINGS:])
+    return (last.max(0) <= before.max(0) + noise) & (last.min(0) >= before.min(0) - noise)
 
 
 class Gain(NamedTuple):
@@ -227,7 +241,7 @@ def converging(
             bound = bounds[count - 1, live] = now.bound.cpu().numpy()
             took[live] = count
             yield torch.from_numpy(live), now
-            recent = [row[live] for row in bounds[max(0, count - 3) : count]]
+            recent = [row[live] for row in bounds[max(0, count - 2 * SWINGS) : count]]
             quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype))
             done = quiet | np.isnan(bound) | (count == passes)
             still[live] = quiet

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import os
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -41,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = f"mixtura {asked.command}"
     try:
         with _terminable():
+            asked.call = _call(sys.argv[1:] if argv is None else argv)
             asked.run(asked)
     except KeyboardInterrupt:
         return _complain(program, "interrupted: nothing was written", COULD_NOT)
@@ -53,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrong = type(error).__name__ in ("NoColumn", "Usage")
         return _complain(program, _words(error), WRONG_USAGE if wrong else COULD_NOT)
     return 0
+
+
+def _call(argv: Sequence[str]) -> str:
+    """The command as text, without the directories that files lie in."""
+    return shlex.join(["mixtura", *(Path(word).name if os.sep in word else word for word in argv)])
 
 
 class Usage(ValueError):
@@ -176,7 +185,7 @@ def _fit(asked: argparse.Namespace) -> None:
         raise Usage("--transform-columns belongs to --transform asinh, which is not given: add it")
     if asked.output is None and asked.labels_format is not None:
         raise Usage("--labels-format is given, but no -o DIR to write labels to: add it")
-    from mixtura.apps import fit, summary
+    from mixtura.apps import describe, fit
     from mixtura.apps.job import Job, Reading
 
     job = Job(
@@ -191,10 +200,11 @@ def _fit(asked: argparse.Namespace) -> None:
         labels=asked.labels_format,
         report=False if asked.no_report else None,
         credit=asked.credit,
+        call=asked.call,
     )
     note = _noter(asked)
     done = fit.run(job, note)
-    _print(asked, done.summary, lambda: summary.text(done))
+    _print(asked, done.summary, lambda: describe.text(done.model, done.summary))
     for path in done.files:
         note(f"wrote {path}")
 
@@ -277,7 +287,19 @@ def _words(error: Exception) -> str:
         return f"{error.filename or 'a file'}: {error.strerror.lower()}"
     if isinstance(error, MemoryError):
         return "there is not enough memory: use fewer columns or rows"
-    return _sentence(str(error) or type(error).__name__)
+    return _as_options(_sentence(str(error) or type(error).__name__))
+
+
+ARGUMENTS = "columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device"
+"""Arguments of the library that are options of the command."""
+
+
+def _as_options(message: str) -> str:
+    """Arguments of the library in the words of the command: ``columns=`` is ``--columns``."""
+    message = re.sub(r"\bcompensate=False\b", "--no-compensation", message)
+    message = re.sub(rf"\b({ARGUMENTS})=(?=['\"])", lambda found: f"--{found[1].replace('_', '-')} ", message)
+    message = re.sub(rf"\b({ARGUMENTS})=(?=\W|$)", lambda found: f"--{found[1].replace('_', '-')}", message)
+    return re.sub(rf"^({ARGUMENTS}): ", lambda found: f"--{found[1].replace('_', '-')}: ", message)
 
 
 def _sentence(message: str) -> str:

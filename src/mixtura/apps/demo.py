@@ -103,13 +103,13 @@ def cytometry(events: Path, output: Path) -> Any:
     """Fluorescent bacteria, the number of components chosen by BIC: yields lines, returns what was done."""
     yield f"Bacteria in a flow cytometer, channels {', '.join(CHANNELS)}"
     reading = Reading(events, CHANNELS, transform="asinh", cofactor=COFACTOR)
-    job = Job(reading, TRIED, output=output / "cytometry", report=False, credit=CREDIT)
+    job = Job(reading, TRIED, output=output / "cytometry", report=False, credit=CREDIT, call="mixtura demo")
     said: list[str] = []
     done = fit.run(job, said.append)
     yield from said
     with Together(output) as outputs:
         draw(done).savefig(outputs.path("cytometry.png"), dpi=120)
-    yield summary.text(done)
+    yield describe.text(done.model, done.summary)
     yield ""
     yield f"picture: {output / 'cytometry.png'}"
     yield f"model, labels and summary: {', '.join(str(path) for path in done.files)}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mixtura.apps import labels, remarks, words
+from mixtura.apps.distinct import distinctions
 from mixtura.apps.job import Done, reading_of
 from mixtura.apps.labels import Sampler, Tally
 from mixtura.apps.report import Fitted, check_installed, page
@@ -13,6 +14,7 @@ from mixtura.apps.report import methods as paragraph
 from mixtura.apps.store import load
 from mixtura.apps.summary import file_facts, of_model, summary
 from mixtura.apps.together import Together
+from mixtura.data.steps import say_steps
 
 
 def loaded(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -22,8 +24,21 @@ def loaded(path: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def text(model: Any, told: dict[str, Any]) -> str:
-    """A model in words and tables."""
-    return words.describe(model, columns=told["columns"])
+    """A model in words and tables, what distinguishes its components, and how it was chosen.
+
+    Args:
+        model: fitted.
+        told: what is known of it, as in ``summary.json``.
+    """
+    notes = [f"of the values after {say_steps(told['steps'])}"] if told["steps"] else []
+    icl = told.get("icl")
+    parts = [words.describe(model, columns=told["columns"], counts=told.get("counts"), icl=icl, notes=notes)]
+    if model.n_components > 1:
+        each = [f"{k}: {phrase}" for k, phrase in enumerate(distinctions(model, told["columns"]))]
+        parts.append("\n".join(["What distinguishes each component (sd: standard deviations within)", *each]))
+    if told["selection"] is not None:
+        parts.append("\n".join(words.describe_choice(words.Choice.read(told["selection"]))))
+    return "\n\n".join(parts)
 
 
 def methods(model: Any, told: dict[str, Any]) -> str:

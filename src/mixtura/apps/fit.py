@@ -33,14 +33,12 @@ def run(job: Job, note: Note) -> Done:
         columns.check_parquet()
     if job.report:
         report.check_installed()
-    notes: list[str] = []
-    tell = _both(note, notes)
     if job.output is None:
-        return replace(_done(job, tell, lambda chunk: None), notes=notes)
+        return _done(job, note, lambda chunk: None)
     name = f"labels.{kind}"
     with Together(job.output) as outputs:
         with columns.writer(outputs.path(name), kind) as append:
-            done = replace(_done(job, tell, append), notes=notes)
+            done = _done(job, note, append)
         done.model.save(outputs.path(MODEL))
         names = [MODEL, name, SUMMARY]
         if job.report or (job.report is None and report.installed()):
@@ -69,10 +67,11 @@ def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Don
     for chunk in labels.chunks(model, source, tally, sampler):
         append(chunk)
     sample = sampler.rows()
-    for sentence in remarks.remarks(sample, source):
+    remarked = remarks.remarks(sample, source)
+    for sentence in remarked:
         note(f"warning: {sentence}")
-    told = summary(model, source, tally, device=job.device)
-    return Done(model, {**told, "input": file}, sample, labels.of(model, sample))
+    told = {**summary(model, source, tally, device=job.device), "input": file, "call": job.call}
+    return Done(model, told, sample, labels.of(model, sample), [*source.about.told, *remarked])
 
 
 def fitted(job: Job, source: Source, note: Note) -> Any:
@@ -110,14 +109,6 @@ def _one(covariance: str | tuple[str, ...]) -> str:
 
     names = (covariance,) if isinstance(covariance, str) else covariance
     return names[0] if len(names) == 1 and names[0] in STRUCTURES else ""
-
-
-def _both(note: Note, notes: list[str]) -> Note:
-    def tell(line: str) -> None:
-        notes.append(line)
-        note(line)
-
-    return tell
 
 
 def write_json(path: Path, told: dict[str, Any]) -> None:

@@ -62,6 +62,7 @@ class Job:
         labels: ``parquet`` or ``csv``; None takes Parquet where it can be written.
         report: write a report; None where it can be written.
         credit: whose data these are, for the report.
+        call: how the job was asked for, as text.
     """
 
     reading: Reading
@@ -75,6 +76,7 @@ class Job:
     labels: str | None = None
     report: bool | None = None
     credit: str | None = None
+    call: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Done:
         summary: everything in ``summary.json``.
         sample: (n, D), at most 20,000 of the rows as they were fitted, drawn evenly.
         labels: (n,) the components of these.
-        notes: what was said on the way.
+        notes: how the rows were read, and what deserves a word about their columns.
         files: what was written.
     """
 

@@ -11,11 +11,10 @@ import torch
 
 from mixtura import __version__
 from mixtura.apps import words
-from mixtura.apps.job import Done
 from mixtura.apps.labels import Tally
 from mixtura.criteria import Figures, aic, bic, icl
 from mixtura.data.base import Source
-from mixtura.data.steps import feature_names, say_steps
+from mixtura.data.steps import feature_names
 from mixtura.fitted import place
 from mixtura.inputs import Kind
 
@@ -128,15 +127,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, torch.device) else value
-
-
-def text(done: Done) -> str:
-    """What a fit found, in words and a table for the terminal.
-
-    Args:
-        done: what came of the job.
-    """
-    told = done.summary
-    known = math.nan if told["icl"] is None else told["icl"]
-    notes = [f"of the values after {say_steps(told['steps'])}"] if told["steps"] else []
-    return words.describe(done.model, columns=told["columns"], counts=told["counts"], icl=known, notes=notes)

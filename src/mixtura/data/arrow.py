@@ -62,8 +62,8 @@ def refuse_text(text: list[str], place: str, example: str = "") -> None:
     """Raise ValueError where columns are not numeric."""
     if text:
         raise ValueError(
-            f"{place} has columns that are not numeric: {listed(text)}{example}; choose the numeric ones with columns, "
-            "or name the rows with id"
+            f"{place} has columns that are not numeric: {listed(text)}{example}; choose the numeric ones with "
+            "columns=, or name the rows with id="
         )
 
 

@@ -220,8 +220,8 @@ def _check_header(have: list[str], path: Path, wanted: Wanted) -> None:
     if "" in have and wanted.columns is None and wanted.id != "":
         at = have.index("") + 1
         raise ValueError(
-            f"{path.name} has no name for column {at} (row numbers, perhaps): name it, choose others with columns, "
-            "or use it with an id of ''"
+            f"{path.name} has no name for column {at} (row numbers, perhaps): name it, choose others with columns=, "
+            "or use it with id=''"
         )
 
 
@@ -280,7 +280,7 @@ def _sentence(message: str, place: str, names: list[str]) -> str:
     where = f" in line {row}" if row else ""
     return (
         f"{place} has columns that are not numeric: {names[column]!r} holds {cell[:40]!r}{where}; choose the numeric "
-        "ones with columns, or name the rows with id"
+        "ones with columns=, or name the rows with id="
     )
 
 

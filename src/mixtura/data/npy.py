@@ -133,7 +133,7 @@ def _member(path: Path, array: str | None) -> str | None:
         return names[0]
     if array not in names:
         asked = "an archive of several arrays" if array is None else f"without an array {array!r}"
-        raise ValueError(f"{path.name} is {asked}: choose with array one of {listed(names)}")
+        raise ValueError(f"{path.name} is {asked}: choose with array= one of {listed(names)}")
     return array
 
 

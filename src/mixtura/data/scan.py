@@ -101,7 +101,7 @@ def scan(
     kind = kind_of(data)
     for name, value in options.items():
         if value is not None and name not in kind.takes:
-            raise ValueError(f"{name} is {value!r}, but has no meaning for this kind of data: leave it out")
+            raise ValueError(f"{name}={value!r} has no meaning for this kind of data: leave it out")
     given = None if columns is None else tuple(map(str, columns))
     module = import_module(f"mixtura.data.{kind.module}")
     wanted = Wanted(given, weight, id, separator, decimal, array, compensate)

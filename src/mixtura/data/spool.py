@@ -48,7 +48,7 @@ class Spool:
             x = np.empty((min(rows, last - start), self.shape[1]), self._dtype)
             with self._lock:
                 self._file.seek(start * x.strides[0])
-                read = self._file.readinto(x.data.cast("B"))  # type: ignore[attr-defined]
+                read = self._file.readinto(x.data.cast("B"))
             if read != x.nbytes:
                 raise OSError(errno.EIO, "the working copy of the rows cannot be read back")
             weight = None if self.weight is None else self.weight[start : start + len(x)]

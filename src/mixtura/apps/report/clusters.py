@@ -7,29 +7,27 @@ import numpy as np
 from mixtura.apps import words
 from mixtura.apps.distinct import separation
 from mixtura.apps.plot import look
-from mixtura.apps.report.blocks import Block, Cell, Details, Table
-from mixtura.apps.report.figures import before_asinh, plus_minus, share
+from mixtura.apps.report.blocks import Block, Cell, Details, Table, cells
+from mixtura.apps.report.figures import NONE, before_asinh, plus_minus, share
 from mixtura.apps.report.subject import Facts
 
 SHOWN = 12
 """Most features in the first table; of more those are taken in which the clusters differ most."""
 
-MOST = 60
+MOST = 200
 """Most features in the table of all."""
 
 
 def centres(facts: Facts) -> Iterator[Block]:
     """Size, share, and mean ± standard deviation of the features; of all features below, where they are many."""
-    every = list(range(facts.features))
     first = telling(facts, SHOWN)
-    many = len(first) < len(every)
+    many = len(first) < facts.features
     which = f"the {len(first)} features in which the clusters differ most" if many else "each feature"
     yield _centres(facts, f"Size of each cluster, and mean ± standard deviation of {which}{_transformed(facts)}", first)
     if many:
-        shown = every[:MOST]
-        of = f"the first {MOST} of {len(every)}" if len(shown) < len(every) else "all"
+        of = f"the first {MOST} of {facts.features}" if facts.features > MOST else "all"
         caption = f"Mean ± standard deviation of {of} features{_transformed(facts)}"
-        yield Details(f"Means of {of} features", [_centres(facts, caption, shown)])
+        yield Details(f"Means of {of} features", [_by_feature(facts, caption)])
 
 
 def telling(facts: Facts, most: int) -> list[int]:
@@ -39,9 +37,7 @@ def telling(facts: Facts, most: int) -> list[int]:
 
 
 def _centres(facts: Facts, caption: str, at: list[int]) -> Table:
-    mixture = facts.model.mixture_
-    mean = mixture.mean[0].cpu()
-    sd = mixture.covariance.variances()[0].sqrt().cpu().expand(mean.shape)
+    mean, sd = facts.centres
     rows = facts.counts
     body = []
     for k, weight in enumerate(facts.weights):
@@ -52,14 +48,22 @@ def _centres(facts: Facts, caption: str, at: list[int]) -> Table:
     return Table(caption, head, body)
 
 
+def _by_feature(facts: Facts, caption: str) -> Table:
+    """Features down, clusters across: the longer side down, where a print can go on."""
+    mean, sd = facts.centres
+    body = [
+        cells(name, *(plus_minus(float(m), float(s)) for m, s in zip(mean[:, j], sd[:, j], strict=True)))
+        for j, name in enumerate(facts.names[:MOST])
+    ]
+    return Table(caption, ["Feature", *(f"cluster {k}" for k in range(facts.components))], body)
+
+
 def original(facts: Facts) -> Iterator[Block]:
     """Centres in the units of the file, where values were transformed."""
     at = [j for j in telling(facts, SHOWN) if facts.cofactors[j] is not None]
     if not at:
         return
-    mixture = facts.model.mixture_
-    mean = mixture.mean[0].cpu()
-    sd = mixture.covariance.variances()[0].sqrt().cpu().expand(mean.shape)
+    mean, sd = facts.centres
     body = []
     for k in range(facts.components):
         row = [coloured(k)]
@@ -67,7 +71,7 @@ def original(facts: Facts) -> Iterator[Block]:
             low, mid, high = (
                 before_asinh(float(mean[k, j] + z * sd[k, j]), facts.cofactors[j] or 1.0) for z in (-1, 0, 1)
             )
-            row.append(Cell(f"{mid} ({low} to {high})"))
+            row.append(Cell(mid if mid == NONE else f"{mid} ({low} to {high})"))
         body.append(row)
     caption = "Medians in the units of the file; in brackets the range that holds the middle 68 % of the cluster"
     yield Details(

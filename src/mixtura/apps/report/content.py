@@ -5,6 +5,7 @@ from typing import Any
 
 from mixtura.apps import words
 from mixtura.apps.distinct import LARGE, distinctions
+from mixtura.apps.report import references
 from mixtura.apps.report.blocks import Block, Details, Listing, Paragraph, Section, Table, cells
 from mixtura.apps.report.clusters import centres, original
 from mixtura.apps.report.figures import share, typeset
@@ -56,8 +57,9 @@ def answer(fit: Fitted) -> Iterator[Block]:
         by_size = sorted(facts.weights[k] / whole for k in held)
         sizes = f"the largest holds {share(by_size[-1], 1)} of them, the smallest {share(by_size[0], 1)}"
         told, _ = fit.doubt
-        doubtful = f" In doubt are {share(told['above']['0.1'], told['rows'])} of the rows." if told["rows"] else ""
-        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}.{doubtful}"
+        doubtful = told["above"]["0.1"]
+        in_doubt = f"In doubt are {share(doubtful, told['rows'])} of the rows." if doubtful else "No row is in doubt."
+        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}. {in_doubt}"
     yield Paragraph(text, "answer")
     if facts.status == "degenerate":
         yield Paragraph("This fit is not sound. Do not build on it before you have read how sure it is.", "warning")
@@ -112,7 +114,7 @@ def choice(fit: Fitted) -> Iterator[Block]:
     yield Paragraph(
         f"The {name} weighs how well a model fits against how many parameters it needs; lower is better. A model less "
         f"than {words.EVIDENCE[0]} above the best is as good as it; more than {words.EVIDENCE[1]} above is strong "
-        "evidence against it (Kass & Raftery 1995). It counts Gaussians, not cell types.",
+        f"evidence against it ({references.KASS.short}). It counts Gaussians, not cell types.",
         "fine",
     )
     picture = picture_of_choice(fit, found)
@@ -160,6 +162,11 @@ def methods_text(facts: Facts) -> Iterator[Block]:
     text, cited = paragraph(facts.model, facts.told)
     yield Paragraph(text, "paste")
     yield Listing([("", reference.full) for reference in cited], "references")
+    above = [] if facts.choice is None else [references.KASS]
+    above = above if facts.components == 1 else [references.COHEN, *above]
+    if above:
+        yield Paragraph("Cited further up on this page:", "fine")
+        yield Listing([("", reference.full) for reference in above], "references")
 
 
 def reproduce(fit: Fitted) -> Iterator[Block]:

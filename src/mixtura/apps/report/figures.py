@@ -4,6 +4,9 @@ import math
 
 from mixtura.apps import words
 
+NONE = "–"
+"""Where there is no number."""
+
 
 def share(part: float | int, whole: float | int) -> str:
     """A percentage that does not round what there is to nothing, nor what is not all to all."""
@@ -17,6 +20,8 @@ def share(part: float | int, whole: float | int) -> str:
 
 def plus_minus(mean: float | int, sd: float | int) -> str:
     """A mean and its deviation to two digits of the deviation."""
+    if math.isnan(mean):
+        return NONE
     if sd > 0 and math.isfinite(sd):
         decimals = 1 - math.floor(math.log10(sd))
         if 0 <= decimals <= 6 and abs(mean) < 1e7:
@@ -26,6 +31,8 @@ def plus_minus(mean: float | int, sd: float | int) -> str:
 
 def before_asinh(value: float | int, cofactor: float | int) -> str:
     """c sinh(x) in about three digits."""
+    if math.isnan(value):
+        return NONE
     try:
         found = cofactor * math.sinh(value)
     except OverflowError:

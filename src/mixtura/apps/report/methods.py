@@ -73,15 +73,17 @@ def _model(facts: Facts) -> Iterator[Said]:
 
 
 def _steps(facts: Facts) -> Iterator[Said]:
+    first = "Before that, "
     for step in facts.steps:
         which = step.get("columns") or facts.names
         of = "" if len(which) == facts.features else f" in {_listed(which)}"
         if step.get("name") == "asinh":
-            yield f"Before that, values{of} were transformed by asinh(x / {step['cofactor']:g}).", ()
+            yield f"{first}values{of} were transformed by asinh(x / {step['cofactor']:g}).", ()
         elif step.get("name") == "compensate":
             keyword = step.get("keyword")
             source = f" stored in the file under {keyword}" if keyword else " stored in the file"
-            yield f"Spillover between channels was compensated with the matrix{source}.", ()
+            yield f"{first}spillover between channels was compensated with the matrix{source}.", ()
+        first = "Then "
 
 
 def _em(facts: Facts) -> Iterator[Said]:

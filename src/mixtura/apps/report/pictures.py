@@ -56,7 +56,7 @@ def histogram(fit: Fitted) -> Picture:
     """One feature with the curves of the clusters."""
     (name,) = axis_names(fit.facts)
     rows = len(fit.rows)
-    ax = plot.histogram(fit.rows, fit.model, canvas(), names=[name])
+    ax = plot.histogram(fit.rows, fit.unnamed, canvas(), names=[name])
     alt = f"Histogram of {name} for {words.count(rows)} rows with the curves of the clusters: {peaks(fit, [0])}."
     caption = f"Histogram of {name}. Coloured curves are the clusters, the dark curve is their sum. {drawn(fit, rows)}"
     return picture(ax, fit, alt, caption)
@@ -68,7 +68,7 @@ def clusters(fit: Fitted, plane: list[int]) -> Picture:
     first, second = (fit.facts.names[j] for j in plane)
     rows = len(fit.rows)
     given: dict[str, Any] = {"labels": fit.labels, "features": plane, "names": axis_names(fit.facts), "most": rows}
-    ax = plot.clusters(fit.rows, fit.model, canvas(), **given)
+    ax = plot.clusters(fit.rows, fit.unnamed, canvas(), **given)
     alt = f"Scatter plot of {words.count(rows)} rows in {first} and {second} by cluster: {peaks(fit, plane)}."
     caption = f"The rows in {first} and {second}, coloured by cluster. {ELLIPSES} {drawn(fit, rows)}"
     return picture(ax, fit, alt, caption)
@@ -80,7 +80,7 @@ def pairs(fit: Fitted, at: list[int]) -> Picture:
     step = -(-len(fit.rows) // PAIRED)
     x, labels = fit.rows[::step], fit.labels[::step]
     given: dict[str, Any] = {"labels": labels, "features": at, "names": axis_names(facts), "most": len(x)}
-    axes = plot.pairs(x, fit.model, canvas(len(at)), **given)
+    axes = plot.pairs(x, fit.unnamed, canvas(len(at)), **given)
     shown = ", ".join(facts.names[j] for j in at)
     some = f"the {len(at)} of {facts.features} features that tell the clusters apart most"
     which = some if len(at) < facts.features else "all features"
@@ -93,7 +93,7 @@ def doubt(fit: Fitted, plane: list[int]) -> Picture:
     """How sure the cluster of each row is, in a plane."""
     first, second = (fit.facts.names[j] for j in plane)
     rows = len(fit.rows)
-    ax = plot.uncertainty(fit.rows, fit.model, canvas(), features=plane, names=axis_names(fit.facts), most=rows)
+    ax = plot.uncertainty(fit.rows, fit.unnamed, canvas(), features=plane, names=axis_names(fit.facts), most=rows)
     told, _ = fit.doubt
     doubtful = share(told["above"]["0.1"], told["rows"]) if told["rows"] else "none"
     alt = (
@@ -146,7 +146,7 @@ def canvas(panels: int = 1) -> Any:
 def peaks(fit: Fitted, at: list[int]) -> str:
     """Where the clusters lie, in a few features."""
     facts = fit.facts
-    mean = facts.model.mixture_.mean[0]
+    mean, _ = facts.centres
     order = [k for k in np.argsort(-np.asarray(facts.weights), kind="stable").tolist() if facts.weights[k] > 0]
     said = [
         f"cluster {k} ({share(facts.weights[k], 1)}) around "

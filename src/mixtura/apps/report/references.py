@@ -1,4 +1,4 @@
-"""References: the publications that a paragraph on methods cites."""
+"""References: the publications that a report and its paragraph on methods cite."""
 
 from typing import NamedTuple
 
@@ -26,6 +26,10 @@ AKAIKE = Reference(
     "Akaike H (1974). A new look at the statistical model identification. IEEE Transactions on Automatic Control 19, "
     "716–723. doi:10.1109/TAC.1974.1100705",
 )
+COHEN = Reference(
+    "Cohen 1988",
+    "Cohen J (1988). Statistical Power Analysis for the Behavioral Sciences, 2nd edition. Erlbaum, Hillsdale.",
+)
 EM = Reference(
     "Dempster et al. 1977",
     "Dempster AP, Laird NM, Rubin DB (1977). Maximum likelihood from incomplete data via the EM algorithm. Journal of "
@@ -35,6 +39,11 @@ ICL = Reference(
     "Biernacki et al. 2000",
     "Biernacki C, Celeux G, Govaert G (2000). Assessing a mixture model for clustering with the integrated completed "
     "likelihood. IEEE Transactions on Pattern Analysis and Machine Intelligence 22, 719–725. doi:10.1109/34.865189",
+)
+KASS = Reference(
+    "Kass & Raftery 1995",
+    "Kass RE, Raftery AE (1995). Bayes factors. Journal of the American Statistical Association 90, 773–795. "
+    "doi:10.1080/01621459.1995.10476572",
 )
 MIXTURES = Reference(
     "McLachlan & Peel 2000",

@@ -1,5 +1,6 @@
 """Subject: the fit that a report is about, and what is known of it."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,12 +73,19 @@ class Fitted:
         return shown.columns(range(self.facts.features))
 
     @cached_property
+    def unnamed(self) -> Any:
+        """The model without the names of its features, so that it takes rows that have none."""
+        model = copy.copy(self.model)
+        vars(model).pop("feature_names_in_", None)
+        return model
+
+    @cached_property
     def doubt(self) -> tuple[dict[str, Any], bool]:
         """The sums of :class:`mixtura.apps.doubt.Doubt`, and whether they are of the sample alone."""
         told = self.told.get("doubt")
         if told is not None:
             return told, False
-        found = array(self.model.uncertainty(self.sample))
+        found = array(self.unnamed.uncertainty(self.rows))
         return Doubt.of(found).told(), len(found) < self.total
 
 
@@ -123,6 +131,16 @@ class Facts:
         """(K,) shares of the components."""
         found: list[float] = self.model.mixture_.log_weight[0].exp().tolist()
         return found
+
+    @cached_property
+    def centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """(K, D) means and standard deviations; NaN for components of weight 0, whose last place says nothing."""
+        mixture = self.model.mixture_.to("cpu")
+        mean = mixture.mean[0].numpy().copy()
+        sd = np.broadcast_to(mixture.covariance.variances()[0].sqrt().numpy(), mean.shape).copy()
+        empty = np.asarray(self.weights) == 0
+        mean[empty] = sd[empty] = np.nan
+        return mean, sd
 
     @cached_property
     def counts(self) -> list[float] | None:
