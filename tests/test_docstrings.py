@@ -15,6 +15,7 @@ PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, n
     "module",
     [
         "mixtura.estimator",
+        "mixtura.fitted",
         "mixtura.published",
         "mixtura.select",
         "mixtura.apps.store",
