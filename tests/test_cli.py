@@ -236,6 +236,8 @@ BAD = [
     (["cells.csv", "-k", "2"], 1, "not numeric: 'cell', 'kind'"),
     (["cells.csv", "-k", "2"], 1, "choose the numeric ones with --columns, or name the rows with --id"),
     (["cells.csv", "-k", "2", "--columns", "left,kind"], 1, "not numeric: 'kind'"),
+    (["gaps.csv", "-k", "2"], 1, "or set --missing 'em'"),
+    (["void.csv", "-k", "2", "--missing", "em"], 1, "no value in the columns 'b'"),
     (["gaps.csv", "-k", "2"], 1, "2 of 4 rows are affected (rows 0, 2; columns 'a', 'b')"),
     (["short.npy", "-k", "2"], 1, "not a complete .npy file"),
     (["short.parquet", "-k", "2"], 1, "short.parquet cannot be read as Parquet"),
@@ -270,6 +272,7 @@ def place(tmp_path, table, array, monkeypatch):
     Path("short.fcs").write_bytes((EXAMPLES / "lsrii_d6.fcs").read_bytes()[:100_000])
     Path("words.csv").write_text("a,b\nx,y\nu,v\n")
     Path("one.csv").write_text("a,b\n1,2\n")
+    Path("void.csv").write_text("a,b\n1,\n2,\n4,\n")
     Path("short.npy").write_bytes(array.read_bytes()[:500])
     np.save("flat.npy", X[:, 0])
     np.save("objects.npy", np.array([[None, 1]], dtype=object), allow_pickle=True)

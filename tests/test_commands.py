@@ -112,6 +112,22 @@ def test_from_any_file_to_a_report(name, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
 
+def test_rows_with_gaps(place, capsys):
+    holes = FRAME.copy()
+    holes.loc[::7, "left"] = np.nan
+    holes.to_csv("holes.csv", index=False)
+    options = ["--columns", "left,right", "--id", "cell", "-k", 2, "--missing", "em", "-o", "gaps", "--quiet"]
+    assert run("fit", "holes.csv", *options) == 0
+    assert "missing at random (Little &amp; Rubin 2002)" in (place / "gaps" / "report.html").read_text(encoding="utf-8")
+    labels = pq.read_table("gaps/labels.parquet").to_pandas()
+    assert len(labels) == 120
+    # Those that lack one value are told apart by the other.
+    assert (labels["label"].to_numpy() == (np.arange(120) >= 80)).all()
+    assert run("predict", "gaps/model.safetensors", "holes.csv", "-o", "p.parquet", "--id", "cell") == 0
+    pd.testing.assert_frame_equal(pq.read_table("p.parquet").to_pandas(), labels)
+    jsonschema.validate(json.loads((place / "gaps" / "summary.json").read_text()), SCHEMA)
+
+
 # ---- remarks
 
 

@@ -267,7 +267,7 @@ def test_nine_of_ten_known_optima_are_reached():
 def test_an_interrupt_leaves_what_was_reached(monkeypatch):
     from mixtura import estimator as module
 
-    def impatient(verbose, interval):
+    def impatient(*asked):
         count = 0
 
         def watch(live, turn):
@@ -278,7 +278,7 @@ def test_an_interrupt_leaves_what_was_reached(monkeypatch):
 
         return watch
 
-    monkeypatch.setattr(module, "printer", impatient)
+    monkeypatch.setattr(module, "watcher", impatient)
     x = hard()
     model = GaussianMixture(5, random_state=0, verbose=1)
     with pytest.raises(KeyboardInterrupt):

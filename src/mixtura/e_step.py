@@ -60,8 +60,8 @@ def share(
     torch.amax(log_joint, 1, keepdim=True, out=top)
     log_joint.sub_(top)
     if log_joint.dtype == torch.float32:
-        # Shares below 1e-34 would be subnormal numbers, on which processors are many times slower.
-        log_joint.clamp_min_(LEAST_LOG)
+        # Shares below 1e-34 are nothing: as subnormal numbers they would make processors many times slower.
+        torch.nn.functional.threshold(log_joint, LEAST_LOG, -torch.inf, inplace=True)
     log_joint.exp_()
     torch.sum(log_joint, 1, keepdim=True, out=total)
     wide = torch.float32 if top.device.type == "mps" else torch.float64

@@ -105,6 +105,7 @@ def _add_fit(commands: Any) -> None:
     add("--covariance", metavar="NAME", type=options.names, default="full", help=structures)
     add("--criterion", choices=["bic", "icl", "aic"], default="bic", help="what chooses (default: bic)")
     add("--effort", choices=["quick", "standard"], default="standard", help="of the search for each optimum")
+    add("--missing", choices=["error", "em"], default="error", help="refuse gaps, or fit rows with them by EM")
     add("--seed", metavar="N", type=options.natural, default=0, help="of all random draws (default: 0)")
     add("--labels-format", choices=["csv", "parquet"], help="default: parquet where pyarrow is installed")
     add("--no-report", action="store_true", help="do not write report.html")
@@ -194,6 +195,7 @@ def _fit(asked: argparse.Namespace) -> None:
         covariance=_covariance(asked.covariance),
         criterion=asked.criterion,
         effort=asked.effort,
+        missing=asked.missing,
         seed=asked.seed,
         device=asked.device,
         output=asked.output,

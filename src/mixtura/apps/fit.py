@@ -79,7 +79,8 @@ def fitted(job: Job, source: Source, note: Note) -> Any:
     from mixtura import GaussianMixture, MixtureSearch
 
     note(f"reading {job.reading.data.name}: {source.shape[1]} columns")
-    kept: dict[str, Any] = {"effort": job.effort, "random_state": job.seed, "device": job.device, "progress": note}
+    kept: dict[str, Any] = {"effort": job.effort, "missing": job.missing, "random_state": job.seed}
+    kept |= {"device": job.device, "progress": note}
     single = len(job.components) == 1 and _one(job.covariance)
     model: Any
     if single:

@@ -56,6 +56,7 @@ class Job:
         covariance: names of structures to try, or ``auto`` or ``all``.
         criterion: which of them is best.
         effort: how hard the optimum is looked for.
+        missing: what gaps mean: ``error`` or ``em``.
         seed: of all random draws.
         device: where to compute.
         output: directory of the results; None writes nothing.
@@ -70,6 +71,7 @@ class Job:
     covariance: str | tuple[str, ...] = "full"
     criterion: str = "bic"
     effort: str = "standard"
+    missing: str = "error"
     seed: int = 0
     device: str | None = None
     output: Path | None = None

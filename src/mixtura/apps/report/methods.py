@@ -11,6 +11,7 @@ from mixtura.apps.report.references import Reference
 from mixtura.apps.report.subject import Facts
 from mixtura.covariance import structure
 from mixtura.em import Still
+from mixtura.race import EFFORTS
 
 LISTED = 12
 """Most features that are named one by one."""
@@ -96,7 +97,7 @@ def _em(facts: Facts) -> Iterator[Said]:
     elif model.tol == "auto":
         rule = (
             f"the log likelihood still to be gained, by Aitken's extrapolation ({references.AITKEN.short}), was below "
-            f"{_power(Still().per_row)} nats a row"
+            f"{_power(_per_row(model))} nats a row"
         )
         cited = (references.EM, references.AITKEN)
     else:
@@ -106,8 +107,20 @@ def _em(facts: Facts) -> Iterator[Said]:
         f"({references.EM.short}), which was to stop when {rule}.",
         cited,
     )
+    if model.missing == "em":
+        yield (
+            "Rows with missing entries counted with the marginal density of what was observed, which takes entries to "
+            f"be missing at random ({references.MISSING.short}).",
+            (references.MISSING,),
+        )
     if facts.status in ENDED:
         yield ENDED[facts.status], ()
+
+
+def _per_row(model: Any) -> float:
+    """Nats a row that the fit was to leave to gain: a race stops as its effort says."""
+    raced = any(start.get("stages", [])[1:] or start["status"] == "dropped" for start in getattr(model, "starts_", []))
+    return EFFORTS[model.effort].per_row if raced else Still().per_row
 
 
 ENDED = {

@@ -45,6 +45,11 @@ KASS = Reference(
     "Kass RE, Raftery AE (1995). Bayes factors. Journal of the American Statistical Association 90, 773–795. "
     "doi:10.1080/01621459.1995.10476572",
 )
+MISSING = Reference(
+    "Little & Rubin 2002",
+    "Little RJA, Rubin DB (2002). Statistical Analysis with Missing Data, 2nd edition. Wiley, Hoboken. "
+    "doi:10.1002/9781119013563",
+)
 MIXTURES = Reference(
     "McLachlan & Peel 2000",
     "McLachlan G, Peel D (2000). Finite Mixture Models. Wiley, New York. doi:10.1002/0471721182",
