@@ -60,8 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _call(argv: Sequence[str]) -> str:
-    """The command as text, without the directories that files lie in."""
-    return shlex.join(["mixtura", *(Path(word).name if os.sep in word else word for word in argv)])
+    """The command as text, without directories and without where its results go: it is told what was done to what."""
+    words = [Path(word).name if os.sep in word else word for word in argv]
+    for option in ("-o", "--output"):
+        if option in words[:-1]:
+            at = words.index(option)
+            del words[at : at + 2]
+    return shlex.join(["mixtura", *words])
 
 
 class Usage(ValueError):
