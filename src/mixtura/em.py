@@ -1,6 +1,6 @@
 """EM: the rule that turns moments into the next mixture, one turn of the ring, and turning it until it is still."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -135,6 +135,9 @@ class Stop(Protocol):
         All are (R,) arrays of NumPy, whose calls on a few numbers are cheaper than torch's.
         """
 
+    def enough(self, weight: np.ndarray) -> np.ndarray:
+        """A gain of a pass, in nats, that is worth judging by."""
+
 
 SWINGS = 12
 """Passes in which a bound that only swings is recognised."""
@@ -151,6 +154,9 @@ class Still(NamedTuple):
     """
 
     per_row: float = 1e-7
+
+    def enough(self, weight: np.ndarray) -> np.ndarray:
+        return self.per_row * weight
 
     def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
         if len(bounds) < 3:
@@ -184,12 +190,48 @@ class Gain(NamedTuple):
     tol: float
     previous: float | None = None
 
+    def enough(self, weight: np.ndarray) -> np.ndarray:
+        return self.tol * weight
+
     def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
         if len(bounds) > 1:
             before = bounds[-2] / weight
         else:
             before = np.full_like(weight, -np.inf if self.previous is None else self.previous)
         return np.abs(bounds[-1] / weight - before) < self.tol
+
+
+class Pace(Protocol):
+    """How a batch of restarts goes from turn to turn."""
+
+    @property
+    def steady(self) -> np.ndarray:
+        """(R,), restarts whose last gains are EM's own, so that the stopping test may judge by them."""
+
+    def take(self, stay: np.ndarray) -> None:
+        """Go on with these restarts."""
+
+    def ahead(self, now: Turn) -> Mixture:
+        """The models to measure next."""
+
+    def settle(self, now: Turn, then: Turn) -> Turn:
+        """The turn that counts, of the last one and the new one."""
+
+
+class Steps:
+    """EM as it is, step by step."""
+
+    def __init__(self, restarts: int, stop: Stop) -> None:
+        self.steady = np.ones(restarts, dtype=bool)
+
+    def take(self, stay: np.ndarray) -> None:
+        self.steady = self.steady[stay]
+
+    def ahead(self, now: Turn) -> Mixture:
+        return now.next()
+
+    def settle(self, now: Turn, then: Turn) -> Turn:
+        return then
 
 
 class Outcome(NamedTuple):
@@ -216,7 +258,12 @@ def rounding_noise(bound: np.ndarray, weight: np.ndarray, dtype: torch.dtype) ->
 
 
 def converging(
-    model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int
+    model: Mixture,
+    rows: Rows,
+    rule: Rule,
+    stop: Stop,
+    passes: int,
+    pace: Callable[[int, Stop], Pace] = Steps,
 ) -> Generator[tuple[Tensor, Turn], None, Outcome]:
     """Turn until every restart is still, finished ones leaving the batch.
 
@@ -230,10 +277,11 @@ def converging(
     took, still = np.zeros(restarts, dtype=np.int64), np.zeros(restarts, dtype=bool)
     weight = np.empty(0)
     now: Turn | None = None
+    going = pace(restarts, stop)
     interrupted = False
     try:
         for count in range(1, passes + 1):
-            now = turn(model, rows, rule) if now is None else turn(now.next(), rows, rule, now)
+            now = turn(model, rows, rule) if now is None else going.settle(now, turn(going.ahead(now), rows, rule, now))
             if count == 1:
                 weight = now.moments.n.sum(1).cpu().numpy()
             if count > len(bounds):
@@ -242,7 +290,7 @@ def converging(
             took[live] = count
             yield torch.from_numpy(live), now
             recent = [row[live] for row in bounds[max(0, count - 2 * SWINGS) : count]]
-            quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype))
+            quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype)) & going.steady
             done = quiet | np.isnan(bound) | (count == passes)
             still[live] = quiet
             if done.all():
@@ -252,6 +300,7 @@ def converging(
                 gone, stay = (torch.from_numpy(at).to(now.bound.device) for at in (done, ~done))
                 ended.append((live[done], now.take(gone)))
                 live, weight, now = live[~done], weight[~done], now.take(stay)
+                going.take(~done)
     except KeyboardInterrupt:
         if now is None:
             raise

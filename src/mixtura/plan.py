@@ -12,7 +12,7 @@ from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.array import Array
 from mixtura.draws import stream
 from mixtura.e_step import risk
-from mixtura.em import Likelihood, Outcome, Rule, Stop, Turn
+from mixtura.em import Likelihood, Outcome, Pace, Rule, Steps, Stop, Turn
 from mixtura.mixture import Mixture
 from mixtura.rows import COARSE, Rows
 from mixtura.survey import SAMPLE, Sample, Survey
@@ -55,6 +55,7 @@ class Plan(NamedTuple):
         seed: key of all random streams.
         device: where rows are counted.
         dtype: in which rows are counted; None is the source's.
+        pace: how restarts go from turn to turn.
         watch: told of every pass: the running restarts and their turn.
     """
 
@@ -70,6 +71,7 @@ class Plan(NamedTuple):
     seed: int
     device: torch.device
     dtype: torch.dtype | None = None
+    pace: Callable[[int, Stop], Pace] = Steps
     watch: Callable[[Tensor, Turn], Any] | None = None
 
 

@@ -50,7 +50,7 @@ def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> 
     batch = max(1, BATCH // size)
     outcomes: list[Outcome] = []
     for at in range(0, restarts, batch):
-        steps = converging(model.take(slice(at, at + batch)), rows, ground.rule, stop, passes)
+        steps = converging(model.take(slice(at, at + batch)), rows, ground.rule, stop, passes, ground.plan.pace)
         outcomes.append(watched(steps, ground.plan.watch))
         if outcomes[-1].interrupted and at + batch < restarts:
             outcomes.append(untouched(model.take(slice(at + batch, restarts)), rows, ground.rule))

@@ -77,6 +77,19 @@ class Covariance(Record, ABC):
         """Σ w (x − μ) and s2 about μ, float64, from whitened rows and their weights."""
 
     @abstractmethod
+    def mean_squares(self) -> tuple[Tensor, ...]:
+        """s2 of one row for each component, about its mean: linear in Σ."""
+
+    def from_mean_squares(self, share: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: "Floor") -> "Covariance":
+        """One of my kind from what :meth:`mean_squares` gives: the M-step of components with these shares of a row."""
+
+        def counted(t: Tensor) -> Tensor:
+            shared = t.shape[1] != share.shape[1]
+            return t if shared else t * share.reshape(share.shape + (1,) * (t.ndim - 2))
+
+        return self.maximise(share, tuple(counted(t) for t in s2), floor)
+
+    @abstractmethod
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
         """s2 from dense scatter matrices: the definition."""
 

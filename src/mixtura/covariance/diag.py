@@ -46,6 +46,9 @@ class Diag(Covariance):
         second = home(torch.linalg.vecdot(z * w[..., None, :], z), self.var)
         return self.var.sqrt() * first, (self.var * second,)
 
+    def mean_squares(self) -> tuple[Tensor, ...]:
+        return (self.var,)
+
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
         return (scatter.diagonal(dim1=-2, dim2=-1),)
 

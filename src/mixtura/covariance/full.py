@@ -53,6 +53,9 @@ class Full(Covariance):
         second = home((z * w[..., None, :]) @ z.mT, self.tril)
         return (self.tril @ first)[..., 0], (self.tril @ second @ self.tril.mT,)
 
+    def mean_squares(self) -> tuple[Tensor, ...]:
+        return (self.dense(),)
+
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
         return (scatter,)
 

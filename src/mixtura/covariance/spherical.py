@@ -47,6 +47,9 @@ class Spherical(Covariance):
         second = home(torch.linalg.vecdot(z * w[..., None, :], z).sum(-1), self.var)
         return self.var.sqrt()[..., None] * first, (self.var * second,)
 
+    def mean_squares(self) -> tuple[Tensor, ...]:
+        return (self.size * self.var,)
+
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
         return (scatter.diagonal(dim1=-2, dim2=-1).sum(-1),)
 

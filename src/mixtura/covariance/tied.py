@@ -51,6 +51,9 @@ class Tied(Covariance):
         first, second = self.shape.moment(z, w)
         return first, self._pool(second)
 
+    def mean_squares(self) -> tuple[Tensor, ...]:
+        return self.shape.mean_squares()
+
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
         return self._pool(self.shape.from_scatter(scatter))
 
