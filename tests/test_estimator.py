@@ -660,7 +660,7 @@ def test_sklearn_defaults_are_theirs() -> None:
     theirs = sklearn.mixture.GaussianMixture().get_params()
     ours = GaussianMixture.sklearn_defaults().get_params()
     assert {name: ours[name] for name in theirs} == theirs
-    assert set(ours) - set(theirs) == {"device", "effort", "missing", "progress", "reproduce"}
+    assert set(ours) - set(theirs) == {"acceleration", "device", "effort", "missing", "progress", "reproduce"}
     assert GaussianMixture.sklearn_defaults(3, tol=1e-5).tol == 1e-5
     # A generator of another kind is one draw for their random state.
     for make in (lambda: np.random.default_rng(0), lambda: torch.Generator().manual_seed(0)):
