@@ -252,6 +252,42 @@ def test_report_of_a_saved_model(place, capsys):
     assert "expected .html" in capsys.readouterr().err
 
 
+def test_a_report_of_other_rows_keeps_the_criteria_of_the_fit(place, capsys):
+    FRAME.iloc[:50].to_csv("few.csv", index=False)
+    fitted = json.loads((place / "out" / "summary.json").read_text())
+    assert run("report", "out/model.safetensors", "few.csv", "-o", "r.html", "--json", "--quiet") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["fitted_weight"], told["icl"]) == (50, 120, None)
+    assert told["bic"] == fitted["bic"]
+    assert "fitted to 120 rows" in (place / "r.html").read_text(encoding="utf-8")
+    assert run("report", "out/model.safetensors", "cells.csv", "-o", "r.html", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["icl"] == pytest.approx(fitted["icl"])
+
+
+def test_a_report_of_given_parameters(place):
+    model = mixtura.GaussianMixture.from_parameters([0.5, 0.5], [[0, 0], [8, 8]], 1.0, "tied_spherical")
+    model.save("given.safetensors")
+    FRAME[["left", "right"]].to_csv("two.csv", index=False)
+    assert run("report", "given.safetensors", "two.csv", "-o", "r.html") == 0
+
+
+def test_files_are_read_as_they_were(place):
+    (place / "bars.csv").write_text("left|right\n" + "".join(f"{a}|{b}\n" for a, b in X.tolist()))
+    assert run("fit", "bars.csv", "--separator", "|", "-k", 2, "-o", "b", "--no-report", "--quiet") == 0
+    assert run("predict", "b/model.safetensors", "bars.csv", "--separator", "|", "-o", "p.csv") == 0
+    assert run("report", "b/model.safetensors", "bars.csv", "--separator", "|", "-o", "r.html") == 0
+
+
+def test_the_call_is_told_without_directories(place, capsys):
+    options = ["--columns", "left,right", "-k", 2, "--credit", "see https://a.b/c", "--effort", "quick", "--json"]
+    assert run("fit", place / "cells.csv", "--no-report", f"--output={place / 'x'}", *options, "--quiet") == 0
+    call = json.loads(capsys.readouterr().out)["call"]
+    assert call == (
+        "mixtura fit cells.csv --no-report --columns left,right -k 2 --credit 'see https://a.b/c' --effort quick "
+        "--json --quiet"
+    )
+
+
 def test_a_report_changes_with_its_data(place):
     one = (place / "out" / "report.html").read_text(encoding="utf-8")
     moved = FRAME.assign(left=np.where(np.arange(120) < 40, FRAME["left"] + 30, FRAME["left"]))

@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -230,6 +231,30 @@ def test_a_stray_mark_after_the_first_rows_is_found(tmp_path):
             pass
 
 
+def test_identifiers_that_would_change_as_numbers_are_text(tmp_path):
+    path = write(tmp_path / "t.csv", "cell,x\n007,1\n0010,2\n10,3\n")
+    assert ids(scan(path, id="cell")) == ["007", "0010", "10"]
+    assert ids(scan(write(tmp_path / "u.csv", "cell,x\n0,1\n-5,2\n10,3\n"), id="cell")) == [0, -5, 10]
+
+
+def test_line_breaks_in_cells(tmp_path):
+    lines = [f'"two\nlines",{i},1' for i in range(60_000)]
+    source = scan(write(tmp_path / "t.csv", "\n".join(["note,a,b", *lines])), columns=["a", "b"])
+    np.testing.assert_array_equal(rows(source)[:, 0], np.arange(60_000))
+
+
+def test_more_columns_than_the_first_bytes_hold(tmp_path):
+    names = [f"column_{j:06}_with_a_long_name" for j in range(50_000)]
+    body = "\n".join(",".join(["1.25"] * len(names)) for _ in range(3))
+    source = scan(write(tmp_path / "t.csv", ",".join(names) + "\n" + body), columns=names[-2:])
+    np.testing.assert_array_equal(rows(source), np.full((3, 2), 1.25))
+
+
+@pytest.mark.parametrize("first", ["PAR1,PAR2", "FCS file,CD3", "ARROW1,b", "PK,b"])
+def test_texts_that_begin_like_other_files(tmp_path, first):
+    np.testing.assert_array_equal(rows(scan(write(tmp_path / "t.csv", f"{first}\n1,2\n"))), [[1, 2]])
+
+
 def test_identifiers_that_become_text_late_are_text(tmp_path):
     lines = [f"{i},{i}" for i in range(200_000)]
     path = write(tmp_path / "t.csv", "\n".join(["cell,x", *lines, "b7,1"]))
@@ -341,6 +366,54 @@ def test_objects_that_hold_no_rows():
         scan([["a", "b"]])
 
 
+def test_row_names_of_a_data_frame_are_no_feature(tmp_path):
+    frame = pd.DataFrame({"cell": [7, 9, 20], "a": [1.0, 2.0, 3.0]}).set_index("cell")
+    frame.to_parquet(tmp_path / "t.parquet")
+    for data in (tmp_path / "t.parquet", frame):
+        assert scan(data).about.names == ("a",)
+        assert ids(scan(data, id="cell")) == [7, 9, 20]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16, torch.bfloat16, torch.bool])
+def test_tensors_of_other_dtypes(dtype):
+    x = torch.arange(12).reshape(6, 2).remainder(5).to(dtype)
+    found = GaussianMixture(1, init_params="kmeans").fit(scan(x)).means_
+    np.testing.assert_allclose(np.asarray(found), x.double().mean(0)[None], rtol=1e-3)
+
+
+def test_tensors_that_need_a_gradient_or_hold_no_reals():
+    x = torch.ones(4, 3, requires_grad=True)
+    assert not next(iter(scan(x, id="0", weight="1").blocks(2))).x.requires_grad
+    with pytest.raises(ValueError, match="complex"):
+        scan(torch.ones(2, 2, dtype=torch.complex64))
+    with pytest.raises(TypeError, match="sparse"):
+        scan(torch.eye(2).to_sparse())
+
+
+def test_identifiers_of_a_foreign_byte_order(tmp_path):
+    np.save(tmp_path / "x.npy", WANTED.astype(">f8"))
+    (block,) = scan(tmp_path / "x.npy", id="0", columns=["1"]).blocks(10, ids=True)
+    assert pa.array(block.ids).to_pylist() == WANTED[:, 0].tolist()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_archives(tmp_path, seed):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, x=np.random.default_rng(0).normal(size=(500, 3)).round(1))
+    raw, draw = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for at in draw.integers(100, len(raw) - 100, 20):
+        raw[at] = draw.integers(256)
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"x\.npz"):
+        rows(scan(path))
+
+
+def test_archives_that_cannot_be_read_row_by_row(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", x=np.asfortranarray(np.ones((50, 3))))
+    with pytest.raises(ValueError, match="ascontiguousarray"):
+        scan(tmp_path / "x.npz")
+
+
 # ---- models and sources
 
 
@@ -355,6 +428,9 @@ def test_a_model_asks_for_the_columns_and_steps_of_its_fit(tmp_path):
         gm.predict(scan(path, columns=["a", "b"]))
     with pytest.raises(ValueError, match="X has 3 features"):
         gm.predict(scan(path))
+    plain = GaussianMixture(1, **kept).fit(scan(path, columns=["a", "b"]))
+    with pytest.raises(ValueError, match=r"read with asinh.* rows read with no transform"):
+        plain.predict(scan(path, columns=["a", "b"], transform="asinh", cofactor=5))
     gm.fit(np.zeros((5, 1)) + np.arange(5)[:, None])
     assert not hasattr(gm, "source_")
 
@@ -362,10 +438,35 @@ def test_a_model_asks_for_the_columns_and_steps_of_its_fit(tmp_path):
 def test_a_source_with_gaps_names_them(tmp_path):
     path = write(tmp_path / "t.csv", "a,b\n1,2\n,3\n4,5\n6,\n")
     given = GaussianMixture.from_parameters([1], [[0, 0]], 1.0, "tied_spherical")
+    said = r"2 of (the first )?4 rows are affected \(rows 1, 3; columns 'a', 'b'\)"
     for call in (GaussianMixture(1).fit, given.predict):
-        with pytest.raises(ValueError, match=r"2 of 4 rows are affected \(rows 1, 3; columns 'a', 'b'\)") as caught:
+        with pytest.raises(ValueError, match=said) as caught:
             call(scan(path))
         assert "contains NaN" in str(caught.value)
+
+
+def test_rows_that_do_not_count_are_labelled_like_others():
+    draw = np.random.default_rng(0)
+    x = np.concatenate([draw.normal(0, 1, (100, 2)), draw.normal(8, 1, (100, 2))])
+    weight = np.ones(200)
+    weight[::7] = 0
+    gm = GaussianMixture(2, init_params="kmeans", random_state=0)
+    np.testing.assert_array_equal(gm.fit_predict(x, sample_weight=weight), gm.predict(x))
+    source = scan(np.column_stack([x, weight]), weight="2")
+    np.testing.assert_array_equal(gm.predict(source), gm.predict(x))
+    np.testing.assert_array_equal(gm.score_samples(source), gm.score_samples(x))
+
+
+def test_going_on_with_a_source(tmp_path):
+    path = write(tmp_path / "t.csv", "a,w\n" + "\n".join(f"{i % 7},1" for i in range(60)))
+    gm = GaussianMixture(2, warm_start=True, init_params="kmeans", max_iter=2, tol=1e-9, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first = gm.fit(scan(path, columns=["a"], weight="w")).loglik_
+        assert gm.fit(scan(path, columns=["a"], weight="w")).loglik_ >= first
+    path.write_text("a,w\n1,-1\n2,1\n")
+    with pytest.raises(ValueError, match="Negative values"):
+        gm.fit(scan(path, columns=["a"], weight="w"))
 
 
 def test_weights_come_from_the_source(tmp_path):

@@ -143,6 +143,9 @@ class Never:
     def __call__(self, bounds, weight, noise):
         return np.zeros(len(weight), dtype=bool)
 
+    def enough(self, weight):
+        return np.zeros_like(weight)
+
 
 from mixtura.covariance import Floor  # noqa: E402
 

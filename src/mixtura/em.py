@@ -306,12 +306,17 @@ def converging(
             raise
         interrupted = True
         ended.append((live, now))
-    last = ended[0][1]
-    if len(ended) > 1:
-        order = np.argsort(np.concatenate([at for at, _ in ended]))
-        last = Record.cat([t for _, t in ended]).take(torch.from_numpy(order).to(last.bound.device))
     passed, quieted, trace = (torch.from_numpy(a) for a in (took, still, bounds[: took.max(initial=0)]))
-    return Outcome(last, passed, quieted, trace, interrupted)
+    return Outcome(in_order(ended), passed, quieted, trace, interrupted)
+
+
+def in_order(ended: list[tuple[np.ndarray, Turn]]) -> Turn:
+    """The last turns of restarts that ended at different times, in the order of the restarts."""
+    last = ended[0][1]
+    if len(ended) == 1:
+        return last
+    order = np.argsort(np.concatenate([at for at, _ in ended]))
+    return Record.cat([t for _, t in ended]).take(torch.from_numpy(order).to(last.bound.device))
 
 
 def converge(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int) -> Outcome:

@@ -340,7 +340,7 @@ class GaussianMixture(PublishedMixture):
         self._validate_params()
         gaps = self._takes_gaps
         with columns_kept(self):
-            checked = check(self, X, reset=not self._going_on, least_rows=2, sample_weight=sample_weight, gaps=gaps)
+            checked = check(self, X, reset=not self._going_on, fitting=True, sample_weight=sample_weight, gaps=gaps)
             found, seed = self._find(checked)
         self._adopt(checked.kind, found, seed)
         self._warn()

@@ -92,7 +92,7 @@ HINTS = (
 
 
 def check(
-    estimator: Any, x: Any, *, reset: bool, least_rows: int = 1, sample_weight: Any = None, gaps: bool = False
+    estimator: Any, x: Any, *, reset: bool, fitting: bool = False, sample_weight: Any = None, gaps: bool = False
 ) -> Checked:
     """Check rows for an estimator, and remember (``reset``) or compare their columns.
 
@@ -100,7 +100,7 @@ def check(
         estimator: keeps ``n_features_in_``, ``feature_names_in_`` and ``source_``.
         x: (N, D): array, list, DataFrame, tensor, anything with ``__dlpack__``, or a ``Source``.
         reset: remember the columns (in ``fit``) instead of comparing them.
-        least_rows: fewest rows.
+        fitting: the rows are to be fitted, which takes two of them, and many passes.
         sample_weight: (N,) row weights.
         gaps: NaN is taken for a missing entry instead of refused.
 
@@ -113,12 +113,12 @@ def check(
     if not known and isinstance(x, Source):
         from mixtura.sourced import check_source
 
-        return check_source(estimator, x, reset=reset, least_rows=least_rows, sample_weight=sample_weight, gaps=gaps)
+        return check_source(estimator, x, reset=reset, fitting=fitting, sample_weight=sample_weight, gaps=gaps)
     if not known and hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         x = torch.utils.dlpack.from_dlpack(x)
     if reset:
         estimator.__dict__.pop("source_", None)
-    x, kind = (_check_tensor if isinstance(x, Tensor) else _check_array)(estimator, x, reset, least_rows)
+    x, kind = (_check_tensor if isinstance(x, Tensor) else _check_array)(estimator, x, reset, 2 if fitting else 1)
     found = Gaps(gaps)
     found.look(x)
     names = getattr(estimator, "feature_names_in_", None)
@@ -237,7 +237,7 @@ class Gaps:
         self.columns |= set(columns.tolist())
         self.dtype = str(x.dtype).removeprefix("torch.")
 
-    def refuse(self, total: int, names: Any) -> None:
+    def refuse(self, total: int | str, names: Any) -> None:
         """Raise ValueError where there were any."""
         if not self.count:
             return

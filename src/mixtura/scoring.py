@@ -1,6 +1,6 @@
 """Scoring: log densities, labels and posteriors of new rows, in chunks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mixtura.data.base import Source
+from mixtura.data.base import ALL, Block, Source
 from mixtura.e_step import Count, Whitened, scorer
 from mixtura.missing import Marginal
 from mixtura.mixture import Mixture
@@ -55,6 +55,25 @@ def ready(mixture: Mixture, dtype: torch.dtype, device: torch.device) -> Scorer:
     return kept[key]
 
 
+class Unweighted:
+    """A source in which every row counts: what is said of a row does not depend on its weight.
+
+    Args:
+        source: where the rows come from.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.about = source, source.about
+
+    @property
+    def shape(self) -> tuple[int | None, int]:
+        return self.source.shape
+
+    def blocks(self, rows: int, part: tuple[int, int] = ALL, *, ids: bool = False) -> Iterator[Block]:
+        for block in self.source.blocks(rows, part, ids=ids):
+            yield block if block.weight is None else block._replace(weight=None)
+
+
 class Said(NamedTuple):
     """What a mixture says of n rows, on the CPU.
 
@@ -87,7 +106,7 @@ class Scores:
     ) -> None:
         scorer = ready(mixture, dtype, device)
         self.mixture = scorer.mixture
-        self.rows = Rows(source, dtype=dtype, device=device, origin=scorer.origin, resident=0)
+        self.rows = Rows(Unweighted(source), dtype=dtype, device=device, origin=scorer.origin, resident=0)
         self.count = scorer.count(self.rows.scratch)
         self.length, self.gaps = source.shape[0], gaps
         self.wide = torch.float64 if self.rows.home == self.rows.device else self.rows.dtype

@@ -132,7 +132,7 @@ class MixtureSearch(FittedMixture):
         template = self._template()
         with columns_kept(self):
             gaps = template._takes_gaps
-            checked = check(self, X, reset=True, least_rows=2, sample_weight=sample_weight, gaps=gaps)
+            checked = check(self, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=gaps)
             trials, untried = self._try_all(cells, template, checked)
             if untried and not any(trial.sound for trial in trials):
                 raise KeyboardInterrupt

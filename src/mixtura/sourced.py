@@ -47,12 +47,12 @@ class Watched:
         for block in self.source.blocks(rows, part, ids=ids):
             gaps = Gaps(self.gaps)
             gaps.look(block.x, block.start)
-            gaps.refuse(block.start + len(block.x), self.about.names)
+            gaps.refuse(f"the first {block.start + len(block.x)}", self.about.names)
             yield block if block.x.dtype in FLOATS else block._replace(x=block.x.to(torch.float64))
 
 
 def check_source(
-    estimator: Any, source: Source, *, reset: bool, least_rows: int, sample_weight: Any, gaps: bool
+    estimator: Any, source: Source, *, reset: bool, fitting: bool, sample_weight: Any, gaps: bool
 ) -> Checked:
     """Check a source as :func:`mixtura.inputs.check` does: for a fit read it once and make it ready for many passes.
 
@@ -65,16 +65,17 @@ def check_source(
     kind = _kind(source)
     if not reset:
         _compare(estimator, source)
+    if not fitting:
         return Checked(Watched(source, gaps), kind, gaps)
     seen = Gaps(gaps)
     found = settled(source, lambda block: seen.look(block.x, block.start))
     seen.refuse(found.shape[0], source.about.names)
-    if found.shape[0] < least_rows:
-        found_rows = f"Found array with {found.shape[0]} sample(s)"
-        least = f"while a minimum of {least_rows} is required by {type(estimator).__name__}."
-        raise with_hint(ValueError(f"{found_rows} {least}"))
+    if found.shape[0] < 2:
+        least = f"while a minimum of 2 is required by {type(estimator).__name__}."
+        raise with_hint(ValueError(f"Found array with {found.shape[0]} sample(s) {least}"))
     found.weight = check_weight(found.weight, found.shape[0])
-    _remember(estimator, source)
+    if reset:
+        _remember(estimator, source)
     return Checked(found, kind, seen.missing)
 
 
@@ -115,8 +116,10 @@ def _compare(estimator: Any, source: Source) -> None:
             f"X has the columns {listed(names)}, expected {listed(list(map(str, known)))}, on which the model was "
             "fitted: name them with scan(columns=...)"
         )
-    steps = getattr(estimator, "source_", {}).get("steps", [])
-    if steps and not same_steps(steps, source.about.steps):
+    if not hasattr(estimator, "source_"):
+        return
+    steps = estimator.source_["steps"]
+    if not same_steps(steps, source.about.steps):
         raise ValueError(
             f"X was read with {say_steps(source.about.steps)}, but the model was fitted to rows read with "
             f"{say_steps(steps)}: scan new rows in the same way"

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import shlex
 import signal
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = f"mixtura {asked.command}"
     try:
         with _terminable():
-            asked.call = _call(sys.argv[1:] if argv is None else argv)
+            asked.call = _call(sys.argv[1:] if argv is None else argv, asked)
             asked.run(asked)
     except KeyboardInterrupt:
         return _complain(program, "interrupted: nothing was written", COULD_NOT)
@@ -59,13 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _call(argv: Sequence[str]) -> str:
+def _call(argv: Sequence[str], asked: argparse.Namespace) -> str:
     """The command as text, without directories and without where its results go: it is told what was done to what."""
-    words = [Path(word).name if os.sep in word else word for word in argv]
-    for option in ("-o", "--output"):
-        if option in words[:-1]:
-            at = words.index(option)
-            del words[at : at + 2]
+    files = {str(path): path.name for name, path in vars(asked).items() if isinstance(path, Path) and name != "output"}
+    words, skip = [], False
+    for word in argv:
+        if skip or word.startswith("--output="):
+            skip = False
+        elif word in ("-o", "--output"):
+            skip = True
+        else:
+            words.append(files.get(str(Path(word)), word))
     return shlex.join(["mixtura", *words])
 
 
@@ -130,6 +133,7 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("data", metavar="DATA", type=Path, help=f"a {options.READS} file")
     options.add_output(predict, "labels, posteriors, uncertainty and log density: .parquet or .csv")
     predict.add_argument("--id", metavar="COLUMN", help="column that identifies rows; it is copied")
+    options.add_layout(predict)
     options.add_common(predict)
     predict.set_defaults(run=_predict)
 
@@ -170,6 +174,8 @@ def _add_report(commands: Any) -> None:
     report.add_argument("data", metavar="DATA", type=Path, help=f"a {options.READS} file")
     options.add_output(report, "the report: .html")
     report.add_argument("--credit", metavar="TEXT", help="whose data these are: a line under every picture")
+    report.add_argument("--weight", metavar="COLUMN", help="column that says how often each row counts")
+    options.add_layout(report)
     options.add_common(report)
     report.set_defaults(run=_report)
 
@@ -230,7 +236,8 @@ def _covariance(given: list[str]) -> str | tuple[str, ...]:
 def _predict(asked: argparse.Namespace) -> None:
     from mixtura.apps import predict
 
-    told = predict.predict(asked.model, asked.data, asked.output, device=asked.device, id=asked.id)
+    lying = options.layout(asked)
+    told = predict.predict(asked.model, asked.data, asked.output, device=asked.device, id=asked.id, **lying)
     counts = ", ".join(f"{count:,}" for count in told["counts"])
     _print(asked, told, lambda: f"{told['rows']:,} rows labelled; in components 0 …: {counts}")
     _noter(asked)(f"wrote {asked.output}")
@@ -254,7 +261,15 @@ def _describe(asked: argparse.Namespace) -> None:
 def _report(asked: argparse.Namespace) -> None:
     from mixtura.apps import describe
 
-    told = describe.report(asked.model, asked.data, asked.output, credit=asked.credit, device=asked.device)
+    told = describe.report(
+        asked.model,
+        asked.data,
+        asked.output,
+        credit=asked.credit,
+        device=asked.device,
+        weight=asked.weight,
+        **options.layout(asked),
+    )
     _print(asked, told, lambda: f"report of {told['rows']:,} rows")
     _noter(asked)(f"wrote {asked.output}")
 

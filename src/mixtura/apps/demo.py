@@ -120,7 +120,7 @@ def cytometry(events: Path, output: Path) -> Any:
 def draw(done: Done) -> Any:
     """The figure: before, after, and which events are in doubt, in two pairs of channels."""
     names = [f"asinh({channel} / {COFACTOR:g})" for channel in CHANNELS]
-    model = describe.unnamed(done.model)
+    model = describe.fitted(done, "").unnamed
     axes = plot.new_axes(columns=3, rows=2, width=4.8, height=4.2)
     for (before, after, doubt), pair in zip(axes, ((0, 3), (2, 3)), strict=True):
         shared: dict[str, Any] = {"features": pair, "names": names, "size": 5}

@@ -1,7 +1,5 @@
 """The commands ``mixtura describe`` and ``mixtura report``: a saved model in words, and how it sees a file."""
 
-import math
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +45,13 @@ def methods(model: Any, told: dict[str, Any]) -> str:
 
 
 def report(
-    model_path: Path, data: Path, output: Path, *, credit: str | None = None, device: str | None = None
+    model_path: Path,
+    data: Path,
+    output: Path,
+    *,
+    credit: str | None = None,
+    device: str | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Write a report of a saved model and the rows of a file.
 
@@ -57,6 +61,7 @@ def report(
         output: ends in ``.html``.
         credit: whose data these are.
         device: where to compute.
+        **options: of the reading, such as ``weight``.
 
     Returns:
         The summary that the report was made of.
@@ -70,12 +75,13 @@ def report(
     if output.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{output.name} ends in {output.suffix or 'nothing'!r}, expected .html: name it so")
     model = load(model_path, device=device)
-    source = reading_of(model, data).source()
+    source = reading_of(model, data, **options).source()
+    file = file_facts(data)
     tally, sampler = Tally(model.n_components), Sampler(source.shape[1], getattr(model, "seed_", 0))
     for _ in labels.chunks(model, source, tally, sampler):
         pass
     sample = sampler.rows()
-    told = {**summary(model, source, tally, device=device), "input": file_facts(data)}
+    told = {**summary(model, source, tally, device=device), "input": file}
     notes = [*source.about.told, *remarks.remarks(sample, source)]
     done = Done(model, told, sample, labels.of(model, sample), notes)
     with Together(output.parent) as outputs:
@@ -94,15 +100,7 @@ def html(done: Done, name: str, credit: str | None = None) -> str:
     return page(f"Clusters of {name}", [fitted(done, name, credit)])
 
 
-def unnamed(model: Any) -> Any:
-    """The same model for rows without names of columns, as samples are; what they are called stands in the summary."""
-    bare = copy(model)
-    bare.__dict__.pop("feature_names_in_", None)
-    return bare
-
-
 def fitted(done: Done, name: str, credit: str | None = None) -> Fitted:
     """One fit as part of a page."""
     told = done.summary
-    rows = told["rows"] if math.isfinite(told["rows"]) else len(done.sample)
-    return Fitted(name, unnamed(done.model), told, done.sample, done.labels, rows, done.notes, credit)
+    return Fitted(name, done.model, told, done.sample, done.labels, told["rows"], done.notes, credit)

@@ -20,8 +20,8 @@ from mixtura.survey import Reservoir
 ROWS = 65536
 """Rows that are scored and written at a time."""
 
-SHOWN = 20_000
-"""Rows of the sample that pictures are made of."""
+SHOWN, SHOWN_BYTES = 20_000, 64 * 2**20
+"""Rows of the sample that pictures are made of, and the bytes that it may take."""
 
 
 def default_format() -> str:
@@ -68,10 +68,10 @@ class Tally:
 
 
 class Sampler:
-    """At most ``SHOWN`` rows, drawn evenly from all that pass."""
+    """At most ``SHOWN`` rows, fewer where they are wide, drawn evenly from all that pass."""
 
     def __init__(self, features: int, seed: int) -> None:
-        self._reservoir = Reservoir(features, seed, SHOWN)
+        self._reservoir = Reservoir(features, seed, max(1000, min(SHOWN, SHOWN_BYTES // (8 * features))))
 
     def add(self, x: torch.Tensor) -> None:
         """Let rows pass."""
@@ -100,7 +100,7 @@ def chunks(
         ValueError: the rows are not of the columns that the model was fitted on, or a value is not finite.
     """
     gaps = model._takes_gaps
-    check_source(model, source, reset=False, least_rows=1, sample_weight=None, gaps=gaps)
+    check_source(model, source, reset=False, fitting=False, sample_weight=None, gaps=gaps)
     name = named(source.about.id)
     for block in Watched(source, gaps).blocks(rows, ids=True):
         device = place(model.device, Kind(block.x.dtype, None))

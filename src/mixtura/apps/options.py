@@ -26,10 +26,21 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         type=names,
         help="columns to transform (default: all but scatter)",
     )
-    add("--separator", metavar="S", help="between the cells of a text (default: found)")
-    add("--decimal", choices=[".", ","], help="the decimal point of a text (default: found)")
-    add("--array", metavar="NAME", help="array in an .npz file")
+    add_layout(group)
     add("--no-compensation", action="store_true", help="leave the spillover of an FCS file in")
+
+
+def add_layout(group: Any) -> None:
+    """How the values lie in a file."""
+    group.add_argument("--separator", metavar="S", help="between the cells of a text (default: found)")
+    group.add_argument("--decimal", choices=[".", ","], help="the decimal point of a text (default: found)")
+    group.add_argument("--array", metavar="NAME", help="array in an .npz file")
+
+
+def layout(asked: argparse.Namespace) -> dict[str, Any]:
+    """These options as arguments of a reading."""
+    separator = {"\\t": "\t", "tab": "\t"}.get(asked.separator, asked.separator)
+    return {"separator": separator, "decimal": asked.decimal, "array": asked.array}
 
 
 def reading(asked: argparse.Namespace) -> dict[str, Any]:
@@ -41,9 +52,7 @@ def reading(asked: argparse.Namespace) -> dict[str, Any]:
         "transform": asked.transform,
         "cofactor": asked.cofactor or 150.0,
         "transform_columns": asked.transform_columns,
-        "separator": {"\\t": "\t", "tab": "\t"}.get(asked.separator, asked.separator),
-        "decimal": asked.decimal,
-        "array": asked.array,
+        **layout(asked),
         "compensate": False if asked.no_compensation else None,
     }
     return found

@@ -37,6 +37,7 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
     kind = columns.kind_of(output)
     model = load(model_path, device=device)
     source = reading_of(model, data, **options).source()
+    file = file_facts(data)
     tally = Tally(model.n_components)
     with Together(output.parent) as outputs, columns.writer(outputs.path(output.name), kind) as append:
         for chunk in labels.chunks(model, source, tally):
@@ -44,7 +45,7 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
     return plain(
         {
             "model": model_path.name,
-            "input": file_facts(data),
+            "input": file,
             "labels": output.name,
             "rows": tally.rows,
             "counts": tally.counts,
@@ -77,7 +78,7 @@ def sample(model_path: Path, count: int, output: Path, seed: int | None = None) 
     names = known["columns"] or [f"x{j}" for j in range(model.n_features_in_)]
     back = _untransformed(known["steps"], names)
     generator = np.random.default_rng(seed)
-    label = "label" if "label" not in names else "component"
+    label = next(name for name in ("label", "component", "drawn_from", "_label") if name not in names)
     with Together(output.parent) as outputs, columns.writer(outputs.path(output.name), kind) as append:
         for start in range(0, count, DRAWN):
             x, drawn = model.sample(min(DRAWN, count - start), random_state=generator, shuffle=True)

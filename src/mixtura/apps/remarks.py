@@ -26,8 +26,8 @@ def remarks(sample: np.ndarray, source: Source) -> list[str]:
 
 def spreads(sample: np.ndarray) -> np.ndarray:
     """(D,) interquartile ranges; standard deviations where those are 0."""
-    lower, upper = np.quantile(sample, (0.25, 0.75), axis=0)
-    return np.where(upper > lower, upper - lower, sample.std(axis=0))
+    lower, upper = np.nanquantile(sample, (0.25, 0.75), axis=0)
+    return np.where(upper > lower, upper - lower, np.nanstd(sample, axis=0))
 
 
 def _apart(sample: np.ndarray, names: list[str]) -> list[str]:
@@ -59,8 +59,9 @@ def _tailed(sample: np.ndarray, names: list[str]) -> list[str]:
 
 def looks_logarithmic(column: np.ndarray) -> bool:
     """No value is negative, the tail is long, and it is much shorter for the logarithm of the positive ones."""
+    column = column[~np.isnan(column)]
     positive = column[column > 0]
-    if column.min() < 0 or len(positive) < max(10, 0.9 * len(column)):
+    if not len(positive) or column.min() < 0 or len(positive) < max(10, 0.9 * len(column)):
         return False
     long = _skewness(positive)
     return long > TAILED and abs(_skewness(np.log(positive))) < long / 2

@@ -33,16 +33,20 @@ def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> 
         tally: what was counted of them.
         device: where they were counted.
     """
-    figures = Figures(model.loglik_, model.n_parameters_, tally.weight, tally.log_best)
+    # The criteria are of the rows that were fitted, which may be others than these.
+    fitted, loglik = getattr(model, "_weight", math.nan), getattr(model, "loglik_", math.nan)
+    own = math.isclose(fitted, tally.weight) and math.isclose(tally.loglik, loglik, rel_tol=1e-5)
+    figures = Figures(loglik, model.n_parameters_, fitted, tally.log_best if own else math.nan)
     about = source.about
     told = {
         "format_version": FORMAT,
         "versions": versions(),
-        "seed": model.seed_,
+        "seed": getattr(model, "seed_", None),
         "device": str(place(device, Kind(torch.float64, None))),
         "threads": torch.get_num_threads(),
         "rows": tally.rows,
         "weight": tally.weight,
+        "fitted_weight": fitted,
         "columns": feature_names(source),
         "columns_left_out": about.left_out,
         "id": about.id,
@@ -52,7 +56,7 @@ def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> 
         **parameters(model),
         "counts": tally.counts,
         "doubt": tally.doubt.told(),
-        "loglik": model.loglik_,
+        "loglik": figures.loglik,
         "bic": bic(figures),
         "aic": aic(figures),
         "icl": icl(figures),

@@ -1,6 +1,9 @@
 """Arrow: columns of Arrow tables as rows, and sources of IPC files, data frames and whatever gives an Arrow stream."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +48,11 @@ def about_of(schema: Any, wanted: Wanted, place: str) -> About:
         ValueError: a column is not numeric, or its name is not unique.
     """
     have = list(schema.names)
-    if twice := sorted({name for name in have if have.count(name) > 1}):
+    if len(set(have)) < len(have):
+        twice = sorted(name for name, n in Counter(have).items() if n > 1)
         raise ValueError(f"{place} has more than one column named {listed(twice)}: give each its own name")
-    usual = [name for name in have if not name.startswith(INDEX)]
+    rows_named = named_index(schema)
+    usual = [name for name in have if not name.startswith(INDEX) and name not in rows_named]
     about = wanted.of(have, place, usual)
     assert about.names is not None
     numeric = [is_number(schema.field(name).type, named=wanted.columns is not None) for name in about.names]
@@ -56,6 +61,15 @@ def about_of(schema: Any, wanted: Wanted, place: str) -> About:
         raise ValueError(f"weight: {about.weight!r} of {place} is not numeric: weights are numbers from 0")
     timed = [name for name in about.names if unit_of(schema.field(name).type) is not None]
     return told(about, f"{listed(timed)} in seconds." if timed else "")
+
+
+def named_index(schema: Any) -> list[str]:
+    """Columns that were the row names of a data frame, by what pandas wrote of it."""
+    try:
+        told = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, ValueError, TypeError):
+        return []
+    return [name for name in told if isinstance(name, str)]
 
 
 def refuse_text(text: list[str], place: str, example: str = "") -> None:
@@ -135,17 +149,23 @@ class Ipc(Stream):
         self._dtype = dtype_of(schema, about)
 
     def pieces(self, *, ids: bool) -> Iterator[Piece]:
-        with opened_ipc(self.path) as reader:
+        assert self.path is not None
+        about = self.about if ids else replace(self.about, id=None)
+        with opened_ipc(self.path, read_columns(about)) as reader:
             for i in range(reader.num_record_batches):
                 yield piece_of(reader.get_batch(i), self.about, self._dtype, ids=ids)
 
 
-def opened_ipc(path: Any) -> Any:
-    """A reader of an IPC file."""
-    from pyarrow import ArrowInvalid, ipc
+def opened_ipc(path: Path, columns: list[str] | None = None) -> Any:
+    """A reader of an IPC file, of some columns only: what is not compressed stays in the file until it is used."""
+    from pyarrow import ArrowInvalid, ipc, memory_map
 
     try:
-        return ipc.open_file(str(path))
+        if columns is None:
+            return ipc.open_file(memory_map(str(path)))
+        have = ipc.open_file(memory_map(str(path))).schema.names
+        used = ipc.IpcReadOptions(included_fields=[have.index(name) for name in columns])
+        return ipc.open_file(memory_map(str(path)), options=used)
     except ArrowInvalid as error:
         raise ValueError(
             f"{path.name} cannot be read as an Arrow file ({str(error).splitlines()[0]}): it may be cut short; "

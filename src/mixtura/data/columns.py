@@ -1,5 +1,6 @@
 """Columns: which of a table's columns are features, weights and identifiers, and the complaints about them."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from mixtura.data.base import About
@@ -46,11 +47,13 @@ class Wanted:
         apart = [name for name in (self.weight, self.id) if name is not None]
         usual = have if usual is None else usual
         names = [name for name in usual if name not in apart] if self.columns is None else list(self.columns)
+        there = set(have)
         for argument, asked in (("columns", names), ("weight", [self.weight]), ("id", [self.id])):
-            missing = [name for name in asked if name is not None and name not in have]
+            missing = [name for name in asked if name is not None and name not in there]
             if missing:
                 raise NoColumn(f"{argument}: {place} has no column {listed(missing)}; it has {listed(have, 40)}")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if len(set(names)) < len(names):
+            twice = sorted(name for name, n in Counter(names).items() if n > 1)
             raise NoColumn(f"columns names {listed(twice)} more than once: name each column once")
         if self.weight is not None and self.weight in names:
             raise NoColumn(f"weight: {self.weight!r} is one of columns, too: a weight is not a feature")

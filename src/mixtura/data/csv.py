@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ from mixtura.data.stream import Piece, Stream
 SNIFFED = 2**20
 """Bytes read to find the separator and the header."""
 
+LINES, WIDEST = 4, 2**28
+"""Where so many bytes hold fewer lines, more are read, up to the second number."""
+
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+WHOLE = "^(0|-?[1-9][0-9]{0,17})$"
+"""An identifier that is read back as it was written when it is kept as a number; 007 is not."""
+
 COMMA_NUMBER = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 
 
@@ -32,12 +39,22 @@ class Dialect:
         decimal: the decimal point.
         names: of all columns, each once.
         lines: up to the end of the header.
+        block: bytes that hold several lines.
     """
 
     separator: str
     decimal: str
     names: list[str]
     lines: int
+    block: int = SNIFFED
+
+    def parsing(self) -> Any:
+        """The same in the words of pyarrow."""
+        from pyarrow import csv as arrow
+
+        # In a table of one column an empty line is a missing value, not decoration; a quoted cell may hold line breaks.
+        several = len(self.names) > 1
+        return arrow.ParseOptions(delimiter=self.separator, ignore_empty_lines=several, newlines_in_values=True)
 
 
 class Csv(Stream):
@@ -58,28 +75,27 @@ class Csv(Stream):
         import pyarrow
 
         types = {name: pyarrow.float64() for name in read_columns(self.about)}
-        if self.about.id is not None and self.about.id not in (self.about.names or ()):
-            del types[self.about.id]
-            if ids:
-                types[self.about.id] = self._type_of_ids()
         with self._complaints():
+            if self.about.id is not None and self.about.id not in (self.about.names or ()):
+                del types[self.about.id]
+                if ids:
+                    types[self.about.id] = self._type_of_ids()
             for batch in reading(self.path, self._dialect, types):
                 if batch.num_rows:
                     yield piece_of(batch, self.about, np.dtype(np.float64), ids=ids)
 
     def _type_of_ids(self) -> Any:
-        """Whole numbers where every identifier is one, else text: looked for once, through the whole file."""
+        """Whole numbers where every identifier is written as one, else text: looked for once, through all rows."""
         import pyarrow
+        from pyarrow import compute
 
         if self._id_type is None:
             assert self.about.id is not None
             self._id_type = pyarrow.int64()
-            try:
-                for batch in reading(self.path, self._dialect, {self.about.id: self._id_type}):
-                    if batch.column(0).null_count:
-                        raise pyarrow.ArrowInvalid("an identifier is missing")
-            except pyarrow.ArrowInvalid:
-                self._id_type = pyarrow.string()
+            for batch in reading(self.path, self._dialect, {self.about.id: pyarrow.string()}):
+                if not compute.all(compute.match_substring_regex(batch.column(0), WHOLE)).as_py():
+                    self._id_type = pyarrow.string()
+                    break
         return self._id_type
 
     @contextmanager
@@ -100,9 +116,10 @@ def reading(path: Any, dialect: Dialect, types: dict[str, Any]) -> Any:
 
     return arrow.open_csv(
         str(path),
-        read_options=arrow.ReadOptions(use_threads=False, column_names=dialect.names, skip_rows=dialect.lines),
-        # In a table of one column an empty line is a missing value, not decoration.
-        parse_options=arrow.ParseOptions(delimiter=dialect.separator, ignore_empty_lines=len(dialect.names) > 1),
+        read_options=arrow.ReadOptions(
+            use_threads=False, column_names=dialect.names, skip_rows=dialect.lines, block_size=dialect.block
+        ),
+        parse_options=dialect.parsing(),
         convert_options=arrow.ConvertOptions(
             include_columns=list(types), column_types=types, decimal_point=dialect.decimal
         ),
@@ -129,7 +146,8 @@ def open_source(data: Path, wanted: Wanted) -> Source:
     decimal = wanted.decimal or _decimal(lines, separator)
     if decimal not in (".", ",") or decimal == separator:
         raise ValueError(f"decimal is {decimal!r} beside the separator {separator!r}, expected '.' or ','")
-    dialect = Dialect(separator, decimal, names, at)
+    longest = max(map(len, lines.splitlines()))
+    dialect = Dialect(separator, decimal, names, at, max(SNIFFED, 8 * longest))
     about = wanted.of(names, data.name)
     _check_numeric(lines, dialect, about, data)
     shown = {"\t": "tabs"}.get(separator, repr(separator))
@@ -143,6 +161,9 @@ def _first_lines(path: Path) -> str:
     try:
         with pyarrow.input_stream(str(path), compression="detect") as stream:
             raw = stream.read(SNIFFED)
+            # Very wide tables: a header and a row or two.
+            while raw.count(b"\n") < LINES and len(raw) < WIDEST and (more := stream.read(SNIFFED)):
+                raw += more
     except (pyarrow.ArrowInvalid, OSError) as error:
         if getattr(error, "errno", None):
             raise
@@ -227,16 +248,16 @@ def _check_header(have: list[str], path: Path, wanted: Wanted) -> None:
 
 def _unique(header: list[str]) -> tuple[list[str], str]:
     """The names with a number behind those that come again, and what is to be said of that."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    again: Counter[str] = Counter()
     for name in header:
-        again = 0
         unique = name
         while unique in names:
-            again += 1
-            unique = f"{name}.{again}"
-        names.append(unique)
+            again[name] += 1
+            unique = f"{name}.{again[name]}"
+        names[unique] = None
     new = [name for name, old in zip(names, header, strict=True) if name != old]
-    return names, f"Columns with a name that was there before are called {listed(new)}." if new else ""
+    return list(names), f"Columns with a name that was there before are called {listed(new)}." if new else ""
 
 
 def _check_numeric(lines: str, dialect: Dialect, about: About, path: Path) -> None:
@@ -244,13 +265,15 @@ def _check_numeric(lines: str, dialect: Dialect, about: About, path: Path) -> No
     import pyarrow
     from pyarrow import csv as arrow
 
-    whole = lines if len(lines.encode()) < SNIFFED else lines[: lines.rfind("\n") + 1]
+    whole = lines if len(lines.encode()) < SNIFFED else _whole_rows(lines)
     asked = list(dict.fromkeys([*(about.names or ()), *([about.weight] if about.weight is not None else [])]))
     try:
         table = arrow.read_csv(
             pyarrow.py_buffer(whole.encode()),
-            read_options=arrow.ReadOptions(use_threads=False, column_names=dialect.names, skip_rows=dialect.lines),
-            parse_options=arrow.ParseOptions(delimiter=dialect.separator, ignore_empty_lines=len(dialect.names) > 1),
+            read_options=arrow.ReadOptions(
+                use_threads=False, column_names=dialect.names, skip_rows=dialect.lines, block_size=dialect.block
+            ),
+            parse_options=dialect.parsing(),
             convert_options=arrow.ConvertOptions(include_columns=asked, decimal_point=dialect.decimal),
         )
     except pyarrow.ArrowException as error:
@@ -259,6 +282,14 @@ def _check_numeric(lines: str, dialect: Dialect, about: About, path: Path) -> No
         raise ValueError(f"{path.name} has column names but no rows: check how it was written")
     text = [name for name in asked if not is_number(table.schema.field(name).type, named=False)]
     refuse_text(text, path.name, _example(table[text[0]]) if text else "")
+
+
+def _whole_rows(lines: str) -> str:
+    """The lines but for a last row that may be cut short, also within a quoted cell."""
+    end = lines.rfind("\n") + 1
+    while end and lines.count('"', 0, end) % 2:
+        end = lines.rfind("\n", 0, end - 1) + 1
+    return lines[:end] or lines
 
 
 def _example(column: Any) -> str:

@@ -155,15 +155,16 @@ def _compensated(text: Text, about: About, asked: bool | None) -> tuple[About, S
             )
         return told(about, "The file holds no spillover matrix: values are as they were measured."), None
     others = "".join(f" {key} was not used." for key in spillover.also)
+    step = {"name": "compensate", "keyword": spillover.keyword}
     if spillover.nothing:
-        return told(
-            about, f"{spillover.keyword} is an identity matrix: there was no spillover to take out.{others}"
-        ), None
+        # Whoever asks for compensation has got it.
+        about = replace(about, steps=(*about.steps, step)) if asked else about
+        said = f"{spillover.keyword} is an identity matrix: there was no spillover to take out.{others}"
+        return told(about, said), None
     used = {*(about.names or ()), about.weight}
     if not used & {*spillover.names}:
         return told(about, f"No channel that is used stands in {spillover.keyword}: nothing to compensate."), None
     said = f"Spillover between {', '.join(spillover.names)} was taken out by {spillover.keyword}.{others}"
-    step = {"name": "compensate", "keyword": spillover.keyword}
     return told(replace(about, steps=(*about.steps, step)), said), spillover
 
 

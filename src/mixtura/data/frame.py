@@ -8,6 +8,7 @@ import numpy as np
 from mixtura.data.array import Array
 from mixtura.data.base import Source
 from mixtura.data.columns import Wanted
+from mixtura.data.stream import working
 
 
 def open_source(data: Any, wanted: Wanted) -> Source:
@@ -17,7 +18,7 @@ def open_source(data: Any, wanted: Wanted) -> Source:
         NoColumn: there is no such column.
         ValueError: it is not a table of real numbers.
     """
-    x = data if hasattr(data, "detach") else _array(data)
+    x = working(data.detach()) if hasattr(data, "detach") else _array(data)
     shape = tuple(x.shape)
     if len(shape) != 2 or not all(shape):
         raise ValueError(f"the data have shape {shape}, expected (N, D): rows and columns, at least one of each")
@@ -27,11 +28,16 @@ def open_source(data: Any, wanted: Wanted) -> Source:
     at = [int(name) for name in about.names]
     features = x if at == list(range(shape[1])) else x[:, at]
     weight = None if about.weight is None else x[:, int(about.weight)]
-    ids = None if about.id is None else np.asarray(x[:, int(about.id)])
-    return Array(features.detach() if hasattr(features, "detach") else features, weight, ids, about)
+    named = None if about.id is None else x[:, int(about.id)]
+    ids = None if named is None else np.asarray(named.cpu() if hasattr(named, "cpu") else named)
+    return Array(features, weight, ids, about)
 
 
-def _array(data: Any) -> np.ndarray:
+def _array(data: Any) -> Any:
+    if hasattr(data, "__dlpack__") and not hasattr(data, "__array__"):
+        import torch.utils.dlpack
+
+        return working(torch.utils.dlpack.from_dlpack(data))
     x = np.asarray(data)
     if x.dtype.kind not in "fiub":
         raise ValueError(f"the data have dtype {x.dtype}, expected real numbers: convert them with astype(float)")

@@ -12,7 +12,7 @@ from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomS
 
 from mixtura.data.base import About, Source
 from mixtura.data.columns import Wanted, told
-from mixtura.data.stream import Changed, Piece, Stream, as_tensor
+from mixtura.data.stream import Changed, Piece, Stream, as_tensor, working
 
 KEY = "x"
 """Where a batch that is a dict holds its rows."""
@@ -114,13 +114,7 @@ def rows_of(batch: Any, n: int, place: str) -> Tensor:
     if batch.ndim != 2:
         hint = "; give the DataLoader a batch_size" if batch.ndim == 1 else "; flatten each row with reshape(N, -1)"
         raise ValueError(f"batch {n} of {place} has shape {tuple(batch.shape)}, expected (N, D){hint}")
-    return _working(batch.detach())
-
-
-def _working(x: Tensor) -> Tensor:
-    if not x.is_floating_point():
-        return x.to(torch.float64)
-    return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float32)
+    return working(batch.detach())
 
 
 def _started(data: Any) -> Iterator[Any]:

@@ -1,6 +1,8 @@
 """NumPy files: rows are read from disk as they are needed, also from an archive."""
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +17,9 @@ from mixtura.data.stream import Piece, Stream
 
 READ = 4 * 2**20
 """Bytes that are read at a time."""
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+"""What reading a damaged archive may raise."""
 
 AGAIN = "it may be cut short; write it again"
 
@@ -74,7 +79,7 @@ class Npy(Stream):
     def _values(self, stream: Any, count: int) -> np.ndarray:
         try:
             raw = stream.read(count * self._layout.dtype.itemsize)
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        except (*DAMAGED, ValueError) as error:
             raise ValueError(f"{self.place} is damaged ({_first(error)}): {AGAIN}") from None
         if len(raw) != count * self._layout.dtype.itemsize:
             raise ValueError(f"{self.place} ends before its last row: {AGAIN}")
@@ -87,8 +92,13 @@ class Npy(Stream):
         return Piece(
             kept.astype(np.float32 if single else np.float64),
             None if about.weight is None else x[:, int(about.weight)].astype(np.float64),
-            x[:, int(about.id)] if ids and about.id is not None else None,
+            native(x[:, int(about.id)]) if ids and about.id is not None else None,
         )
+
+
+def native(x: np.ndarray) -> np.ndarray:
+    """The same values in the byte order of this machine."""
+    return x.astype(x.dtype.newbyteorder("="))
 
 
 def opened(path: Path, member: str | None, stack: ExitStack) -> Any:
@@ -111,7 +121,7 @@ def open_source(data: Path, wanted: Wanted) -> Source:
         with ExitStack() as stack:
             layout = _layout(opened(data, member, stack), data)
         _check_length(data, member, layout)
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (*DAMAGED, KeyError) as error:
         raise ValueError(f"{data.name} is not a complete {data.suffix} file ({_first(error)}): {AGAIN}") from None
     have = [str(j) for j in range(layout.shape[1])]
     about = wanted.of(have, data.name)
@@ -159,13 +169,21 @@ def _layout(stream: Any, path: Path) -> Layout:
 
 
 def _check_length(path: Path, member: str | None, layout: Layout) -> None:
-    if member is not None:
-        return
     needed = layout.start + layout.shape[0] * layout.shape[1] * layout.dtype.itemsize
-    if path.stat().st_size < needed:
-        raise ValueError(
-            f"{path.name} is not a complete .npy file ({path.stat().st_size:,} of {needed:,} bytes): {AGAIN}"
-        )
+    if member is None:
+        size = path.stat().st_size
+    else:
+        with zipfile.ZipFile(path) as archive:
+            size = archive.getinfo(f"{member}.npy").file_size
+    if size < needed:
+        raise ValueError(f"{path.name} is not a complete .npy file ({size:,} of {needed:,} bytes): {AGAIN}")
+    if member is not None and layout.by_column:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(f"{member}.npy").compress_type != zipfile.ZIP_STORED:
+                raise ValueError(
+                    f"{path.name} holds a compressed array column by column, which cannot be read row by row: save "
+                    "numpy.ascontiguousarray(X), or without compression"
+                )
 
 
 def _first(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Scan: a source from a file or an object, by the module that knows its kind, which is imported only then."""
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ class Kind(NamedTuple):
     Attributes:
         module: in this package; its ``open_source(data, wanted)`` makes the source.
         endings: of the files it reads.
-        begins: the first bytes of such a file, where they tell it.
+        begins: an expression for the first bytes of such a file, where they tell it from a text.
         types: of the objects it takes, by module and name, or by a method that they have.
         takes: which options of :func:`scan` have a meaning for it.
     """
@@ -24,6 +25,11 @@ class Kind(NamedTuple):
     module: str
     endings: tuple[str, ...] = ()
     begins: bytes = b""
+
+    def tells(self, first: bytes) -> bool:
+        """A file with these first bytes is of this kind."""
+        return bool(self.begins) and re.match(self.begins, first, re.DOTALL) is not None
+
     types: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
 
@@ -31,9 +37,9 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("npy", (".npy", ".npz"), takes=("array",)),
     Kind("csv", (".csv", ".tsv", ".tab", ".txt"), takes=("separator", "decimal")),
-    Kind("parquet", (".parquet", ".pq"), b"PAR1"),
-    Kind("arrow", (".arrow", ".feather", ".ipc"), b"ARROW1", types=("__arrow_c_stream__",)),
-    Kind("fcs", (".fcs", ".lmd"), b"FCS", takes=("compensate",)),
+    Kind("parquet", (".parquet", ".pq"), rb"PAR1($|[^ -~\t\r\n])"),
+    Kind("arrow", (".arrow", ".feather", ".ipc"), rb"ARROW1\0", types=("__arrow_c_stream__",)),
+    Kind("fcs", (".fcs", ".lmd"), rb"FCS[23]\.\d {4}", takes=("compensate",)),
     Kind("loader", types=("torch.utils.data.dataloader.DataLoader",)),
     Kind("frame", types=("numpy.ndarray", "torch.Tensor", "list", "tuple", "__dlpack__", "__array__")),
 )
@@ -150,8 +156,8 @@ def _kind_of_file(path: Path) -> Kind:
         endings.pop()
     ending = endings[-1] if endings else ""
     with path.open("rb") as stream:
-        begins = stream.read(8)
-    by_bytes = next((k for k in KINDS if k.begins and begins.startswith(k.begins)), None)
+        first = stream.read(16)
+    by_bytes = next((k for k in KINDS if k.tells(first)), None)
     by_name = next((k for k in KINDS if ending in k.endings), None)
     found = by_name or by_bytes
     if found is None:
@@ -159,7 +165,7 @@ def _kind_of_file(path: Path) -> Kind:
         raise ValueError(
             f"{path.name} ends in {ending or 'nothing'!r}, which is not a known kind of table: give {known}"
         )
-    wrong = found.begins and not begins.startswith(found.begins)
+    wrong = found.begins and not found.tells(first)
     if wrong or (by_bytes is not None and by_bytes is not found):
         real = "" if by_bytes is None else f"; its bytes are those of {by_bytes.endings[0]}"
         raise ValueError(

@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,7 @@ class Spool:
     def __init__(self, file: Any, dtype: np.dtype, shape: tuple[int, int], weight: Tensor | None, about: About) -> None:
         self.shape, self.weight, self.about = shape, weight, about
         self._file, self._dtype, self._lock = file, dtype, threading.Lock()
+        self.close = weakref.finalize(self, file.close)
 
     def blocks(self, rows: int, part: tuple[int, int] = ALL, *, ids: bool = False) -> Iterator[Block]:
         """The rows, without identifiers: whoever needs those asks the source that the rows came from."""
@@ -132,8 +134,10 @@ class _Copy:
             for x in parts:
                 if not self.full:
                     array = np.ascontiguousarray(x.cpu().numpy())
-                    self.dtype = array.dtype
-                    self.stream.write(array.data.cast("B"))
+                    self.dtype = array.dtype if self.dtype is None else self.dtype
+                    self.stream.write(array.astype(self.dtype, copy=False).data.cast("B"))
+            if not self.full:
+                self.stream.flush()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise

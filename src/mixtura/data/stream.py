@@ -75,6 +75,8 @@ class Stream(ABC):
             Changed: the file is another one than before, or has other rows.
             ValueError: there are no rows.
         """
+        if rows < 1:
+            raise ValueError(f"rows is {rows}, expected at least 1: the most rows of a block")
         if part == ALL:
             yield from joined(self._whole(ids), rows, 0)
         else:
@@ -162,6 +164,22 @@ def _cat(ids: list[Any]) -> Any:
     import pyarrow
 
     return pyarrow.chunked_array([chunk for part in ids for chunk in getattr(part, "chunks", [part])])
+
+
+def working(x: Tensor) -> Tensor:
+    """A tensor in a dtype that can be fitted: integers in float64, half precision in float32.
+
+    Raises:
+        TypeError: it is sparse.
+        ValueError: it is complex.
+    """
+    if x.layout != torch.strided:
+        raise TypeError("the tensor is sparse, expected dense rows: pass X.to_dense()")
+    if x.is_complex():
+        raise ValueError("the tensor is complex, expected real numbers: pass the real and imaginary parts as columns")
+    if not x.is_floating_point():
+        return x.to(torch.float64)
+    return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float32)
 
 
 def as_tensor(x: "np.ndarray | Tensor") -> Tensor:

@@ -91,7 +91,7 @@ def _em(facts: Facts) -> Iterator[Said]:
     if not facts.estimated:
         return
     model = facts.model
-    if model.reproduce is not None:
+    if model.reproduce is not None and model.tol != "auto":
         rule = f"the mean log likelihood changed by less than {model.tol:g}, as in scikit-learn"
         cited: tuple[Reference, ...] = (references.EM,)
     elif model.tol == "auto":

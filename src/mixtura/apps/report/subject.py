@@ -116,7 +116,7 @@ class Facts:
     @property
     def rows(self) -> float | None:
         """How many rows were fitted, if that is known."""
-        known = self.told.get("rows", getattr(self.model, "_weight", None))
+        known = getattr(self.model, "_weight", self.told.get("rows"))
         known = self.total if known is None else known
         return None if known is None else float(known)
 
