@@ -32,6 +32,14 @@ def environment(threads: int) -> dict[str, Any]:
     }
 
 
+def into_readme(part: str, lines: list[str]) -> None:
+    """Put lines between the two comments that name a part of README.md."""
+    readme = RESULTS.parents[1] / "README.md"
+    before, rest = readme.read_text().split(f"<!-- {part} -->")
+    _, after = rest.split(f"<!-- /{part} -->")
+    readme.write_text(f"{before}<!-- {part} -->\n" + "\n".join(lines) + f"\n<!-- /{part} -->{after}")
+
+
 def write(name: str, found: dict[str, Any]) -> None:
     """Keep a result as JSON."""
     RESULTS.mkdir(exist_ok=True)

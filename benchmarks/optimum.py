@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, environment, write
+from common import RESULTS, environment, into_readme, write
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
@@ -161,7 +161,7 @@ def small(pairs: int = 15) -> dict[str, Any]:
     return found
 
 
-def into_readme() -> None:
+def show() -> None:
     """Put what the last runs found between the README's markers."""
     last = {
         name: json.loads((RESULTS / f"optimum-{name}.json").read_text())
@@ -196,10 +196,7 @@ def into_readme() -> None:
         "|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
-    readme = ROOT.parent / "README.md"
-    before, rest = readme.read_text().split("<!-- optimum -->")
-    after = rest.split("<!-- /optimum -->")[1]
-    readme.write_text(f"{before}<!-- optimum -->\n" + "\n".join(lines) + f"\n<!-- /optimum -->{after}")
+    into_readme("optimum", lines)
 
 
 def main() -> None:
@@ -221,7 +218,7 @@ def main() -> None:
         for name in asked.what:
             write(f"optimum-{name}", {**environment(asked.threads), **jobs[name]()})
     if asked.readme:
-        into_readme()
+        show()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
-from common import environment, write
+from common import environment, into_readme, write
 from sklearn.mixture import GaussianMixture as Theirs
 from threadpoolctl import threadpool_limits
 
@@ -162,7 +161,7 @@ def imports(pairs: int) -> dict[str, object]:
     return {"seconds_beyond_torch_and_sklearn": found, "wanted": 0.2}
 
 
-def into_readme(table: list[dict[str, object]]) -> None:
+def show(table: list[dict[str, object]]) -> None:
     """Put the table of passes between the README's markers."""
     lines = ["| rows × features, K | mixtura | scikit-learn | ratio, quartiles |", "|---|---|---|---|"]
     for row in table:
@@ -171,10 +170,7 @@ def into_readme(table: list[dict[str, object]]) -> None:
             f"| {str(row['workload']).replace('x', ' × ').replace(' K', ', K')} | {row['mixtura_ms']:.1f} ms "
             f"| {row['sklearn_ms']:.0f} ms | {low:.1f} – **{middle:.1f}** – {high:.1f} |"
         )
-    readme = Path(__file__).parents[1] / "README.md"
-    before, rest = readme.read_text().split("<!-- passes -->")
-    after = rest.split("<!-- /passes -->")[1]
-    readme.write_text(f"{before}<!-- passes -->\n" + "\n".join(lines) + f"\n<!-- /passes -->{after}")
+    into_readme("passes", lines)
 
 
 def main() -> None:
@@ -199,7 +195,7 @@ def main() -> None:
             if name in asked.what:
                 found[name] = run()
     if asked.readme and "passes" in found:
-        into_readme(found["passes"])  # type: ignore[arg-type]
+        show(found["passes"])  # type: ignore[arg-type]
     for name in asked.what:
         write(name, {key: value for key, value in found.items() if key not in {"passes", "memory", "import"} - {name}})
 

@@ -161,7 +161,8 @@ def test_transform_is_recorded_and_done(tmp_path, dtype, capsys):
     summary = json.loads(capsys.readouterr().out)
     assert summary["steps"] == [{"name": "asinh", "cofactor": 5.0, "columns": ["0", "1"]}]
     model = GaussianMixture(2, random_state=0).fit(np.arcsinh(x / 5))
-    np.testing.assert_allclose(summary["means"], model.means_, rtol=1e-4)
+    # Two ways to take asinh in single precision differ in their last digits.
+    np.testing.assert_allclose(summary["means"], model.means_, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(STRUCTURES))
