@@ -237,7 +237,7 @@ BAD = [
     (["cells.csv", "-k", "2"], 1, "not numeric: 'cell', 'kind'"),
     (["cells.csv", "-k", "2"], 1, "choose the numeric ones with --columns, or name the rows with --id"),
     (["cells.csv", "-k", "2", "--columns", "left,kind"], 1, "not numeric: 'kind'"),
-    (["gaps.csv", "-k", "2"], 1, "or set --missing 'em'"),
+    (["gaps.csv", "-k", "2"], 1, "or fit with --missing 'em'"),
     (["void.csv", "-k", "2", "--missing", "em"], 1, "no value in the columns 'b'"),
     (["gaps.csv", "-k", "2"], 1, "2 of 4 rows are affected (rows 0, 2; columns 'a', 'b')"),
     (["short.npy", "-k", "2"], 1, "not a complete .npy file"),

@@ -219,6 +219,30 @@ def test_sample_of_bad_input(place, capsys):
     assert not (place / "a.csv").exists()
 
 
+def test_inputs_are_never_written_over(place, capsys):
+    FRAME[["left", "right"]].to_csv("two.csv", index=False)
+    before = {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
+    (place / "link.csv").symlink_to("two.csv")
+    for output in ("two.csv", "./two.csv", "link.csv"):
+        assert run("predict", "out/model.safetensors", "two.csv", "-o", output) == 1
+        assert "would be written over" in capsys.readouterr().err
+    shutil.copy("two.csv", "out/labels.csv")
+    assert run("fit", "out/labels.csv", "-k", 2, "-o", "out", "--labels-format", "csv", "--quiet") == 1
+    assert "would be written over" in capsys.readouterr().err
+    (place / "link.csv").unlink()
+    (place / "out" / "labels.csv").unlink()
+    assert {p: p.read_bytes() for p in place.rglob("*") if p.is_file()} == before
+
+
+def test_weighted_rows_are_told_of(place):
+    FRAME.assign(w=2.0).to_csv("w.csv", index=False)
+    options = ["--columns", "left,right", "--weight", "w", "-k", 2, "--effort", "quick", "--quiet"]
+    assert run("fit", "w.csv", "-o", "w", *options) == 0
+    page = (place / "w" / "report.html").read_text(encoding="utf-8")
+    assert "fitted to 120 rows" in page
+    assert "weighted by w (sum 240)" in page
+
+
 # ---- describe and report
 
 

@@ -412,3 +412,17 @@ def test_save(tmp_path: Path) -> None:
     found.save(tmp_path / "best.safetensors")
     again = mixtura.load(tmp_path / "best.safetensors")
     np.testing.assert_array_equal(again.predict_proba(x), found.predict_proba(x))
+
+
+def test_a_larger_model_that_is_less_likely_is_pointed_out():
+    from mixtura.cells import fallen
+
+    columns = {
+        "covariance_type": np.array(["full"] * 4 + ["tied"]),
+        "n_components": np.array([1, 2, 3, 4, 2]),
+        "loglik": np.array([-100.0, -50.0, -60.0, -40.0, -300.0]),
+        "status": np.array(["converged", "converged", "converged", "degenerate", "converged"]),
+    }
+    (said,) = fallen(columns)
+    assert said.startswith("The full fit with 3 components is less likely than that with 2")
+    assert fallen({**columns, "loglik": np.array([-100.0, -50.0, -50.3, -40.0, -300.0])}) == []

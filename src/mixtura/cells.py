@@ -13,6 +13,9 @@ UNDECIDED = 2e-7
 """Criteria closer than this for each row are equal: EM leaves about half as many nats to gain."""
 
 
+FALLEN = 0.5
+"""Nats by which a larger model may be less likely before it is said that its optimum was missed."""
+
 UNSOUND = ("degenerate", "failed")
 """Statuses of fits whose likelihood must not be compared with others."""
 
@@ -115,6 +118,25 @@ def best_of(trials: list[Trial], criterion: str) -> int:
     return min(equal, key=lambda i: (trials[i].figures.parameters, trials[i].cell.n_components, i))
 
 
+def fallen(columns: dict[str, np.ndarray]) -> list[str]:
+    """Sentences about fits that are less likely than one with fewer components: they missed their optimum."""
+    found = []
+    sound = ~np.isin(columns["status"], UNSOUND)
+    for name in dict.fromkeys(columns["covariance_type"].tolist()):
+        best, smaller = -math.inf, 0
+        rows = [i for i in np.argsort(columns["n_components"]) if sound[i] and columns["covariance_type"][i] == name]
+        for i in rows:
+            loglik, k = float(columns["loglik"][i]), int(columns["n_components"][i])
+            if loglik < best - FALLEN:
+                found.append(
+                    f"The {name} fit with {k} components is less likely than that with {smaller}, so it missed its "
+                    "optimum: its criteria say too little for it. Try another seed."
+                )
+            if loglik > best:
+                best, smaller = loglik, k
+    return found
+
+
 def findings(trials: list[Trial], best: int, untried: list[Cell]) -> list[Finding]:
     """What deserves a word about a search: limits that its choice ran into, and models that could not be fitted."""
     found = []
@@ -130,6 +152,7 @@ def findings(trials: list[Trial], best: int, untried: list[Cell]) -> list[Findin
     for trial in trials:
         if trial.model is None:
             found.append(Finding("not_fitted", None, f"Not fitted: {trial.cell}. {trial.reason}"))
+    found += [Finding("less_likely", None, message) for message in fallen(table(trials))]
     if untried:
         message = f"The search was interrupted: {len(untried)} of {len(trials) + len(untried)} models were not tried."
         found.append(Finding("interrupted", None, message))

@@ -111,7 +111,7 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
             (N,) numbers from 0 to 1 − 1/K.
         """
         scores, checked = self._scores(X)
-        return checked.kind.give(-scores.log_best().expm1())
+        return checked.kind.give(0.0 - scores.log_best().expm1())
 
     def impute(self, X: Any) -> Any:
         """The rows with their gaps filled: by the mean of what is missing given what is observed.

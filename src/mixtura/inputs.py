@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,6 +117,8 @@ def check(
         return check_source(estimator, x, reset=reset, fitting=fitting, sample_weight=sample_weight, gaps=gaps)
     if not known and hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
         x = torch.utils.dlpack.from_dlpack(x)
+    if isinstance(x, (str, PathLike)) or type(x).__name__ == "DataLoader":
+        raise TypeError(f"X is a {type(x).__name__}, expected rows or a Source: pass mixtura.scan(X)")
     if reset:
         estimator.__dict__.pop("source_", None)
     x, kind = (_check_tensor if isinstance(x, Tensor) else _check_array)(estimator, x, reset, 2 if fitting else 1)
@@ -249,7 +252,7 @@ class Gaps:
         raise ValueError(
             f"Input X contains {what}.\n{self.count} of {total} rows are affected (rows {some_rows}; columns "
             f"{some_columns}). Drop these rows or columns, or fill the gaps in first, for example with "
-            f"sklearn.impute.SimpleImputer{', or set missing=' + repr('em') if self.nan else ''}."
+            f"sklearn.impute.SimpleImputer{', or fit with missing=' + repr('em') if self.nan else ''}."
         )
 
 

@@ -20,7 +20,7 @@ CHANNELS = ["FITC-A", "PerCP-Cy5-5-A", "AmCyan-A", "PE-TxRed YG-A"]
 
 COFACTOR = 150.0
 
-TRIED = tuple(range(1, 10))
+TRIED = tuple(range(1, 13))
 """Numbers of components that the cytometry file is fitted with."""
 
 CREDIT = "Data: fcsparser 0.2.8, Yurtsev and contributors, MIT licence."

@@ -85,7 +85,9 @@ def report(
     notes = [*source.about.told, *remarks.remarks(sample, source)]
     done = Done(model, told, sample, labels.of(model, sample), notes)
     with Together(output.parent) as outputs:
-        outputs.path(output.name).write_text(html(done, data.name, credit), encoding="utf-8")
+        stage = outputs.path(output.name)
+        outputs.spare(data, model_path)
+        stage.write_text(html(done, data.name, credit), encoding="utf-8")
     return told
 
 

@@ -37,14 +37,16 @@ def run(job: Job, note: Note) -> Done:
         return _done(job, note, lambda chunk: None)
     name = f"labels.{kind}"
     with Together(job.output) as outputs:
-        with columns.writer(outputs.path(name), kind) as append:
+        stage = {file: outputs.path(file) for file in (name, MODEL, SUMMARY, REPORT)}
+        outputs.spare(job.reading.data)
+        with columns.writer(stage[name], kind) as append:
             done = _done(job, note, append)
-        done.model.save(outputs.path(MODEL))
+        done.model.save(stage[MODEL])
         names = [MODEL, name, SUMMARY]
         if job.report or (job.report is None and report.installed()):
             names.append(REPORT)
             done.summary["report"] = REPORT
-            outputs.path(REPORT).write_text(describe.html(done, job.reading.data.name, job.credit), encoding="utf-8")
+            stage[REPORT].write_text(describe.html(done, job.reading.data.name, job.credit), encoding="utf-8")
         elif job.report is None:
             note('no report: that needs pip install "mixtura[report]"')
         done.summary.update(labels=name, model=MODEL)
@@ -52,7 +54,7 @@ def run(job: Job, note: Note) -> Done:
             if earlier not in names:
                 outputs.drop(earlier)
                 note(f"{earlier} of an earlier run goes: {name} takes its place")
-        write_json(outputs.path(SUMMARY), done.summary)
+        write_json(stage[SUMMARY], done.summary)
     return replace(done, files=[job.output / name for name in names])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mixtura.data.base import Source
-from mixtura.data.scan import scan
+from mixtura.data.scan import kind_of, scan
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,10 @@ def reading_of(model: Any, data: Path, **options: Any) -> Reading:
     taken = steps.get("asinh")
     if taken is not None:
         options |= {"transform": "asinh", "cofactor": taken["cofactor"], "transform_columns": list(taken["columns"])}
+    if "compensate" in steps and data.exists() and kind_of(data).module != "fcs":
+        raise ValueError(
+            f"{data.name} is no FCS file, but the model was fitted to compensated channels: give an FCS file"
+        )
     if "compensate" in steps:
         options |= {"compensate": True}
     elif data.suffix.lower() in (".fcs", ".lmd"):

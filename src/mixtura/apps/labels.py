@@ -113,7 +113,7 @@ def chunks(
             name: ids,
             "label": said.label.numpy(),
             **{f"posterior_{k}": p.numpy() for k, p in enumerate(said.posterior)},
-            "uncertainty": (-said.log_best.expm1()).numpy(),
+            "uncertainty": (0.0 - said.log_best.expm1()).numpy(),
             "log_density": said.log_density.numpy(),
         }
 

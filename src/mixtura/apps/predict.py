@@ -39,9 +39,12 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
     source = reading_of(model, data, **options).source()
     file = file_facts(data)
     tally = Tally(model.n_components)
-    with Together(output.parent) as outputs, columns.writer(outputs.path(output.name), kind) as append:
-        for chunk in labels.chunks(model, source, tally):
-            append(chunk)
+    with Together(output.parent) as outputs:
+        stage = outputs.path(output.name)
+        outputs.spare(data, model_path)
+        with columns.writer(stage, kind) as append:
+            for chunk in labels.chunks(model, source, tally):
+                append(chunk)
     return plain(
         {
             "model": model_path.name,

@@ -53,6 +53,17 @@ class Together:
             (self._stage / part).mkdir()
         return self
 
+    def spare(self, *inputs: Path) -> None:
+        """Refuse to write over what is read.
+
+        Raises:
+            ValueError: one of the files to be written is one of these.
+        """
+        for given, name in ((given, name) for given in inputs for name in self._names):
+            place = self.directory / name
+            if place.exists() and given.exists() and place.samefile(given):
+                raise ValueError(f"{name} is read and would be written over: give another place with --output")
+
     def path(self, name: str) -> Path:
         """Where to write the file that will be ``name`` in the directory."""
         self._names.append(name)
@@ -74,6 +85,8 @@ class Together:
         self.directory.mkdir(parents=True, exist_ok=True)
         new, old = self._stage / "new", self._stage / "old"
         try:
+            # What was promised and not written is left alone.
+            self._names = [name for name in self._names if (new / name).exists()]
             for name in [*self._names, *self._dropped]:
                 if (self.directory / name).is_dir():
                     raise ValueError(f"{self.directory / name} is a directory where a file is to be written: move it")

@@ -161,7 +161,7 @@ def _kind_of_file(path: Path) -> Kind:
     by_name = next((k for k in KINDS if ending in k.endings), None)
     found = by_name or by_bytes
     if found is None:
-        known = ", ".join(e for k in KINDS for e in k.endings[:1])
+        known = ", ".join(e for k in KINDS for e in k.endings)
         raise ValueError(
             f"{path.name} ends in {ending or 'nothing'!r}, which is not a known kind of table: give {known}"
         )

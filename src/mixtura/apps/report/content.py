@@ -13,6 +13,7 @@ from mixtura.apps.report.methods import paragraph
 from mixtura.apps.report.pictures import fit_pictures, picture_of_choice
 from mixtura.apps.report.subject import Facts, Fitted
 from mixtura.apps.report.sure import how_sure
+from mixtura.cells import fallen
 from mixtura.covariance import structure
 
 LISTED = 40
@@ -106,6 +107,8 @@ def choice(fit: Fitted) -> Iterator[Block]:
         f"Of {total} models the one with {k} cluster{'s' if k > 1 else ''} and the structure "
         f"“{table['covariance_type'][at]}” has the lowest {name}. {words.close(found)}"
     )
+    for sentence in fallen(table):
+        yield Paragraph(sentence, "warning")
     if found.largest:
         yield Paragraph(
             f"{k} is the largest number that was tried: the best number may be higher. Try more before you settle.",

@@ -61,6 +61,9 @@ def paragraph(model: Any, told: dict[str, Any] | None = None) -> tuple[str, list
 def _model(facts: Facts) -> Iterator[Said]:
     k = facts.components
     of = "" if facts.rows is None else f" to {words.count(facts.rows)} rows of {_features(facts.names)}"
+    column, weight = facts.told.get("weight_column"), facts.told.get("weight")
+    if of and column is not None and weight is not None:
+        of += f", weighted by {column} (sum {words.count(weight)})"
     done = f"was fitted{of}" if facts.estimated else "and given parameters was used"
     own = facts.model.mixture_.covariance.own_orientation
     many = facts.choice is not None and len(set(facts.choice.table_["covariance_type"])) > 1

@@ -116,7 +116,9 @@ class Facts:
     @property
     def rows(self) -> float | None:
         """How many rows were fitted, if that is known."""
-        known = getattr(self.model, "_weight", self.told.get("rows"))
+        told, fitted = self.told.get("rows"), getattr(self.model, "_weight", None)
+        same = fitted is None or self.told.get("fitted_weight", fitted) == self.told.get("weight", fitted)
+        known = told if told is not None and same else fitted
         known = self.total if known is None else known
         return None if known is None else float(known)
 
