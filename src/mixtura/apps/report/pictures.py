@@ -97,10 +97,10 @@ def doubt(fit: Fitted, plane: list[int]) -> Picture:
     told, _ = fit.doubt
     doubtful = share(told["above"]["0.1"], told["rows"]) if told["rows"] else "none"
     alt = (
-        f"Scatter plot of {words.count(rows)} rows in {first} and {second}, those in doubt large and dark: for "
+        f"Scatter plot of {words.count(rows)} rows in {first} and {second}, the least sure 5 % large and dark: for "
         f"{doubtful} of the rows the cluster has a probability below 90 %."
     )
-    caption = f"How sure the cluster of each row is, in {first} and {second}. Large dark points are in doubt."
+    caption = f"How sure the cluster of each row is, in {first} and {second}: the least sure 5 % are large and dark."
     return picture(ax, fit, alt, f"{caption} {drawn(fit, rows)}")
 
 
