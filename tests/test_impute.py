@@ -221,7 +221,7 @@ def test_a_column_without_a_value_is_refused_by_name():
 
 def test_gaps_are_an_error_where_they_were_not_asked_for():
     X = punched(np.random.default_rng(24).normal(size=(30, 2)), 0.2, 24)
-    with pytest.raises(ValueError, match=r"(?s)contains NaN.*set missing='em'"):
+    with pytest.raises(ValueError, match=r"(?s)contains NaN.*fit with missing='em'"):
         GaussianMixture(1).fit(X)
     whole = GaussianMixture(1).fit(np.nan_to_num(X))
     for method in ("predict", "score_samples", "impute"):
