@@ -78,7 +78,8 @@ class GaussianMixture(PublishedMixture):
             row and says nothing.
         acceleration: ``"squarem"`` takes leaps along the way that EM goes (Varadhan & Roland 2008) and takes them back
             where they do not climb: fewer iterations, most where components overlap. ``"auto"`` does so where ``tol``
-            and ``reg_covar`` are ``"auto"``; None takes EM's own steps only.
+            and ``reg_covar`` are ``"auto"``, but for ``effort="quick"``, whose runs are short; None takes
+            EM's own steps only.
         device: where to compute: None where the data are, ``"auto"`` on a GPU if there is one, or a torch device.
         reproduce: ``"sklearn"`` follows scikit-learn 1.9 step by step: its k-means and random stream for the start,
             its last M-step, its order of components. Meant to be set by ``sklearn_defaults``.
@@ -426,7 +427,7 @@ class GaussianMixture(PublishedMixture):
         )
 
     def _pace(self) -> Any:
-        auto = self.tol == "auto" and self.reg_covar == "auto" and self.reproduce is None
+        auto = self.tol == "auto" and self.reg_covar == "auto" and self.reproduce is None and self.effort != "quick"
         return Squarem if self.acceleration == "squarem" or (self.acceleration == "auto" and auto) else Steps
 
     def _init_name(self) -> str:
