@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mixtura.data.array import Array
 from mixtura.data.base import About, Source
+from mixtura.data.stream import working
 
 LOG = logging.getLogger("mixtura")
 
@@ -185,9 +186,7 @@ def _check_tensor(estimator: Any, x: Tensor, reset: bool, least_rows: int) -> tu
     if x.requires_grad:
         LOG.info("X requires grad and is detached: no gradient flows through a mixture estimator")
         x = x.detach()
-    if x.dtype not in FLOATS:
-        narrow = x.dtype in (torch.float16, torch.bfloat16) or x.device.type == "mps"
-        x = x.to(torch.float32 if narrow else torch.float64)
+    x = working(x)
     if reset:
         estimator.n_features_in_ = x.shape[1]
         if hasattr(estimator, "feature_names_in_"):

@@ -252,10 +252,10 @@ def _sample(asked: argparse.Namespace) -> None:
 
 
 def _describe(asked: argparse.Namespace) -> None:
-    from mixtura.apps import describe
+    from mixtura.apps import describe, report
 
     model, told = describe.loaded(asked.model)
-    _print(asked, told, lambda: (describe.methods if asked.methods else describe.text)(model, told))
+    _print(asked, told, lambda: (report.methods if asked.methods else describe.text)(model, told))
 
 
 def _report(asked: argparse.Namespace) -> None:

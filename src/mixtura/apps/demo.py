@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mixtura.apps import describe, fit, labels, plot, remarks, report, summary
+from mixtura.apps import describe, fit, plot, report
 from mixtura.apps.job import Done, Job, Reading
-from mixtura.apps.labels import Sampler, Tally
 from mixtura.apps.together import Together
 from mixtura.data.scan import scan
 
@@ -79,18 +78,9 @@ def tutorial(output: Path) -> Any:
         yield f"{k:9}  {weight:.4f}  {counts[k]:4}  ({mean[0]:.2f}, {mean[1]:.2f})"
     yield f"log likelihood {model.loglik_:.2f}, BIC {model.bic(x):.2f}, status {model.status_}"
     yield f"picture: {output / 'tutorial.png'}"
-    return told_of(model, x, ["x", "y"])
-
-
-def told_of(model: Any, x: np.ndarray, names: list[str]) -> Done:
-    """What was done, of rows in memory."""
-    source = scan(x)
-    tally, sampler = Tally(model.n_components), Sampler(x.shape[1], model.seed_)
-    for _ in labels.chunks(model, source, tally, sampler):
-        pass
-    told = {**summary.summary(model, source, tally, device=None), "columns": names}
-    sample = sampler.rows()
-    return Done(model, told, sample, labels.of(model, sample), remarks.remarks(sample, source))
+    done = describe.seen(model, scan(x))
+    done.summary["columns"] = ["x", "y"]
+    return done
 
 
 def find_events() -> Path | None:

@@ -1,5 +1,6 @@
 """The commands ``mixtura describe`` and ``mixtura report``: a saved model in words, and how it sees a file."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ from mixtura.apps.distinct import distinctions
 from mixtura.apps.job import Done, reading_of
 from mixtura.apps.labels import Sampler, Tally
 from mixtura.apps.report import Fitted, check_installed, page
-from mixtura.apps.report import methods as paragraph
 from mixtura.apps.store import load
 from mixtura.apps.summary import file_facts, of_model, summary
 from mixtura.apps.together import Together
+from mixtura.data.base import Source
 from mixtura.data.steps import say_steps
 
 
@@ -39,9 +40,24 @@ def text(model: Any, told: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def methods(model: Any, told: dict[str, Any]) -> str:
-    """A paragraph for a methods section, with its references."""
-    return paragraph(model, told)
+def seen(
+    model: Any, source: Source, *, device: str | None = None, append: Callable[[dict[str, Any]], None] | None = None
+) -> Done:
+    """How a model sees the rows of a source, in one pass.
+
+    Args:
+        model: fitted.
+        source: the rows.
+        device: where to compute.
+        append: receives the labels of all rows, as columns, piece by piece.
+    """
+    tally, sampler = Tally(model.n_components), Sampler(source.shape[1], getattr(model, "seed_", 0))
+    for chunk in labels.chunks(model, source, tally, sampler):
+        if append is not None:
+            append(chunk)
+    sample = sampler.rows()
+    told = summary(model, source, tally, device=device)
+    return Done(model, told, sample, labels.of(model, sample), remarks.remarks(sample, source))
 
 
 def report(
@@ -77,18 +93,13 @@ def report(
     model = load(model_path, device=device)
     source = reading_of(model, data, **options).source()
     file = file_facts(data)
-    tally, sampler = Tally(model.n_components), Sampler(source.shape[1], getattr(model, "seed_", 0))
-    for _ in labels.chunks(model, source, tally, sampler):
-        pass
-    sample = sampler.rows()
-    told = {**summary(model, source, tally, device=device), "input": file}
-    notes = [*source.about.told, *remarks.remarks(sample, source)]
-    done = Done(model, told, sample, labels.of(model, sample), notes)
+    done = seen(model, source, device=device)
+    done.summary["input"] = file
     with Together(output.parent) as outputs:
         stage = outputs.path(output.name)
         outputs.spare(data, model_path)
         stage.write_text(html(done, data.name, credit), encoding="utf-8")
-    return told
+    return done.summary
 
 
 def html(done: Done, name: str, credit: str | None = None) -> str:
@@ -105,4 +116,5 @@ def html(done: Done, name: str, credit: str | None = None) -> str:
 def fitted(done: Done, name: str, credit: str | None = None) -> Fitted:
     """One fit as part of a page."""
     told = done.summary
-    return Fitted(name, done.model, told, done.sample, done.labels, told["rows"], done.notes, credit)
+    notes = [*told["told"], *done.remarks]
+    return Fitted(name, done.model, told, done.sample, done.labels, told["rows"], notes, credit)

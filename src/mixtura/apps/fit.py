@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixtura.apps import columns, describe, labels, remarks, report
+from mixtura.apps import columns, describe, labels, report
 from mixtura.apps.job import Done, Job
-from mixtura.apps.labels import Sampler, Tally
-from mixtura.apps.summary import file_facts, summary
+from mixtura.apps.summary import file_facts
 from mixtura.apps.together import Together
 from mixtura.data.base import Source
 
@@ -65,15 +64,11 @@ def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Don
     for sentence in source.about.told:
         note(sentence)
     model = fitted(job, source, note)
-    tally, sampler = Tally(model.n_components), Sampler(source.shape[1], job.seed)
-    for chunk in labels.chunks(model, source, tally, sampler):
-        append(chunk)
-    sample = sampler.rows()
-    remarked = remarks.remarks(sample, source)
-    for sentence in remarked:
+    done = describe.seen(model, source, device=job.device, append=append)
+    done.summary.update(input=file, call=job.call)
+    for sentence in done.remarks:
         note(f"warning: {sentence}")
-    told = {**summary(model, source, tally, device=job.device), "input": file, "call": job.call}
-    return Done(model, told, sample, labels.of(model, sample), [*source.about.told, *remarked])
+    return done
 
 
 def fitted(job: Job, source: Source, note: Note) -> Any:

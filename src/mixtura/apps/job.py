@@ -90,7 +90,7 @@ class Done:
         summary: everything in ``summary.json``.
         sample: (n, D), at most 20,000 of the rows as they were fitted, drawn evenly.
         labels: (n,) the components of these.
-        notes: how the rows were read, and what deserves a word about their columns.
+        remarks: what deserves a word about the columns.
         files: what was written.
     """
 
@@ -98,7 +98,7 @@ class Done:
     summary: dict[str, Any]
     sample: np.ndarray
     labels: np.ndarray
-    notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
 

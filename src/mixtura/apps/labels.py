@@ -103,8 +103,7 @@ def chunks(
     check_source(model, source, reset=False, fitting=False, sample_weight=None, gaps=gaps)
     name = named(source.about.id)
     for block in Watched(source, gaps).blocks(rows, ids=True):
-        device = place(model.device, Kind(block.x.dtype, None))
-        said = Scores(model.mixture_, Array(block.x), block.x.dtype, device, gaps).every()
+        said = scores(model, block.x).every()
         tally.add(said, block.weight)
         if sampler is not None:
             sampler.add(block.x)
@@ -120,10 +119,13 @@ def chunks(
 
 def of(model: Any, rows: np.ndarray) -> np.ndarray:
     """(n,) the components of rows in memory."""
-    x = rows.astype(np.float32 if model._kind.dtype == torch.float32 else np.float64)
-    device = place(model.device, Kind(model._kind.dtype, None))
-    scores = Scores(model.mixture_, Array(x), model._kind.dtype, device, model._takes_gaps)
-    return scores.labels().cpu().numpy()
+    return scores(model, torch.from_numpy(rows).to(model._kind.dtype)).labels().cpu().numpy()
+
+
+def scores(model: Any, x: torch.Tensor) -> Scores:
+    """What a model says of rows in memory."""
+    device = place(model.device, Kind(x.dtype, None))
+    return Scores(model.mixture_, Array(x), x.dtype, device, model._takes_gaps)
 
 
 def named(column: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Summary: what a command found, as plain numbers for ``summary.json`` and as text for the terminal."""
+"""Summary: what a command found, as plain numbers for ``summary.json``."""
 
 import hashlib
 import math
@@ -39,9 +39,6 @@ def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> 
     figures = Figures(loglik, model.n_parameters_, fitted, tally.log_best if own else math.nan)
     about = source.about
     told = {
-        "format_version": FORMAT,
-        "versions": versions(),
-        "seed": getattr(model, "seed_", None),
         "device": str(place(device, Kind(torch.float64, None))),
         "threads": torch.get_num_threads(),
         "rows": tally.rows,
@@ -53,17 +50,11 @@ def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> 
         "weight_column": about.weight,
         "steps": about.steps,
         "told": about.told,
-        **parameters(model),
         "counts": tally.counts,
         "doubt": tally.doubt.told(),
-        "loglik": figures.loglik,
-        "bic": bic(figures),
-        "aic": aic(figures),
         "icl": icl(figures),
-        "n_parameters": figures.parameters,
-        "selection": getattr(model, "selection_", None),
     }
-    return {key: plain(value) for key, value in told.items()}
+    return {**of_model(model), **plain(told)}
 
 
 def of_model(model: Any) -> dict[str, Any]:
@@ -84,7 +75,8 @@ def of_model(model: Any) -> dict[str, Any]:
         "n_parameters": figures.parameters,
         "selection": getattr(model, "selection_", None),
     }
-    return {key: plain(value) for key, value in told.items()}
+    found: dict[str, Any] = plain(told)
+    return found
 
 
 def parameters(model: Any) -> dict[str, Any]:

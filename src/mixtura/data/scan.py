@@ -25,13 +25,12 @@ class Kind(NamedTuple):
     module: str
     endings: tuple[str, ...] = ()
     begins: bytes = b""
+    types: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
     def tells(self, first: bytes) -> bool:
         """A file with these first bytes is of this kind."""
         return bool(self.begins) and re.match(self.begins, first, re.DOTALL) is not None
-
-    types: tuple[str, ...] = ()
-    takes: tuple[str, ...] = ()
 
 
 KINDS = (

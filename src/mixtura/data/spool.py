@@ -103,11 +103,9 @@ def settled(source: Source, look: Callable[[Block], Any] = lambda block: None, h
         rows, size = rows + len(block.x), size + block.x.nbytes
         if block.weight is not None:
             weights.append(block.weight)
+        parts.append(block.x)
         if file is None and size > held:
             file = _Copy()
-            file.add(parts)
-            parts = []
-        parts.append(block.x)
         if file is not None:
             file.add(parts)
             parts = []

@@ -177,9 +177,9 @@ def working(x: Tensor) -> Tensor:
         raise TypeError("the tensor is sparse, expected dense rows: pass X.to_dense()")
     if x.is_complex():
         raise ValueError("the tensor is complex, expected real numbers: pass the real and imaginary parts as columns")
-    if not x.is_floating_point():
-        return x.to(torch.float64)
-    return x if x.dtype in (torch.float32, torch.float64) else x.to(torch.float32)
+    if x.dtype in (torch.float32, torch.float64):
+        return x
+    return x.to(torch.float32 if x.is_floating_point() or x.device.type == "mps" else torch.float64)
 
 
 def as_tensor(x: "np.ndarray | Tensor") -> Tensor:
