@@ -245,3 +245,16 @@ def test_no_rows_at_all():
 def test_batches_hold_rows_alone(argument):
     with pytest.raises(ValueError, match=f"{argument} is '0', but batches hold rows alone"):
         open_source(DataLoader(Rows()), Wanted(**{argument: "0"}))
+
+
+def test_any_iterable_of_batches_that_begins_anew_is_scanned():
+    class Batches:
+        def __iter__(self):
+            return (torch.full((3, 2), float(i)) for i in range(4))
+
+    source = scan(Batches())
+    for _ in range(2):
+        x = torch.cat([block.x for block in source.blocks(5)])
+        assert x[:, 0].tolist() == [float(i) for i in range(4) for _ in range(3)]
+    with pytest.raises(TypeError, match="can be iterated only once"):
+        scan(iter(Batches()))

@@ -39,8 +39,8 @@ KINDS = (
     Kind("parquet", (".parquet", ".pq"), rb"PAR1($|[^ -~\t\r\n])"),
     Kind("arrow", (".arrow", ".feather", ".ipc"), rb"ARROW1\0", types=("__arrow_c_stream__",)),
     Kind("fcs", (".fcs", ".lmd"), rb"FCS[23]\.\d {4}", takes=("compensate",)),
-    Kind("loader", types=("torch.utils.data.dataloader.DataLoader",)),
     Kind("frame", types=("numpy.ndarray", "torch.Tensor", "list", "tuple", "__dlpack__", "__array__")),
+    Kind("loader", types=("__iter__",)),
 )
 """What can be scanned, in the order in which it is asked."""
 
@@ -66,7 +66,7 @@ def scan(
     Args:
         data: a path that ends in ``.npy``, ``.npz``, ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or
             ``.fcs`` (text may be compressed), or an array, a tensor, a data frame, an Arrow table, or a
-            ``torch.utils.data.DataLoader`` that does not shuffle.
+            ``torch.utils.data.DataLoader`` that does not shuffle, or another iterable of batches that begins anew.
         columns: names of the features; None uses all columns but ``weight`` and ``id`` (of an FCS file all channels but
             the time and the widths). The columns of an array are named by their index: ``"0"``, ``"1"``, ….
         weight: column of row weights.
