@@ -110,11 +110,11 @@ def test_finished_restarts_are_not_counted_again():
     steps = converging(start, rows, RULE, Gain(1e-5), 300)
     while True:
         try:
-            live, now = next(steps)
+            live, bound = next(steps)
         except StopIteration as end:
             outcome = end.value
             break
-        assert now.model.shape[0] == len(live)
+        assert len(bound) == len(live)
         running.append(live.tolist())
     assert running[0] == [0, 1, 2, 3]
     assert all(set(b) <= set(a) for a, b in itertools.pairwise(running))

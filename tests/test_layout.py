@@ -25,6 +25,7 @@ CORE = [
     "e_step",
     "gaps",
     "measure",
+    "native",
     "missing",
     "pooled",
     "em",

@@ -273,7 +273,7 @@ def test_an_interrupt_leaves_what_was_reached(monkeypatch):
     def impatient(*asked):
         count = 0
 
-        def watch(live, turn):
+        def watch(live, bound):
             nonlocal count
             count += 1
             if count == 4:

@@ -264,10 +264,10 @@ def converging(
     stop: Stop,
     passes: int,
     pace: Callable[[int, Stop], Pace] = Steps,
-) -> Generator[tuple[Tensor, Turn], None, Outcome]:
+) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """Turn until every restart is still, finished ones leaving the batch.
 
-    Yields the indices of the restarts that are running and their turn, after every pass; returns the outcome. Ctrl-C
+    Yields the indices of the restarts that are running and their bounds, after every pass; returns the outcome. Ctrl-C
     ends it with what every restart has reached.
     """
     restarts = model.expected.shape[0]
@@ -288,7 +288,7 @@ def converging(
                 bounds = np.concatenate([bounds, np.full((count, restarts), np.nan)])
             bound = bounds[count - 1, live] = now.bound.cpu().numpy()
             took[live] = count
-            yield torch.from_numpy(live), now
+            yield torch.from_numpy(live), now.bound
             recent = [row[live] for row in bounds[max(0, count - 2 * SWINGS) : count]]
             quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype)) & going.steady
             done = quiet | np.isnan(bound) | (count == passes)

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mixtura.e_step import Count, Features, Whitened
+from mixtura.e_step import Count, Whitened
 from mixtura.missing import Marginal
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
+from mixtura.native.count import by_features
 from mixtura.record import Record
 from mixtura.rows import Rows
 
@@ -21,21 +22,19 @@ class Parts(Record):
     parts: tuple[Record, ...]
 
 
-def measure(mixture: Mixture, rows: Rows, by_features: Bool[Tensor, "R"]) -> Moments:
+def measure(mixture: Mixture, rows: Rows, fast: Bool[Tensor, "R"]) -> Moments:
     """One pass over the rows: the moments of every restart.
 
-    Restarts flagged in ``by_features`` go through the feature map, the others through the definition; rows with gaps
+    Restarts flagged in ``fast`` go through the feature map, the others through the definition; rows with gaps
     have a count of their own. All report in the same frame, so they add up and mix.
     """
-    if bool(by_features.all()):
-        return _count_all([Features(mixture, rows.scratch, rows.dtype, rows.device)], mixture, rows)
-    if not bool(by_features.any()):
+    if bool(fast.all()):
+        return _count_all([by_features(mixture, rows)], mixture, rows)
+    if not bool(fast.any()):
         return _count_all([Whitened(mixture, rows.scratch, rows.dtype, rows.device)], mixture, rows)
-    which = [at.nonzero()[:, 0] for at in (by_features, ~by_features)]
-    counts = [
-        kind(mixture.take(at), rows.scratch, rows.dtype, rows.device)
-        for kind, at in zip((Features, Whitened), which, strict=True)
-    ]
+    which = [at.nonzero()[:, 0] for at in (fast, ~fast)]
+    served, other = (mixture.take(at) for at in which)
+    counts = [by_features(served, rows), Whitened(other, rows.scratch, rows.dtype, rows.device)]
     return _count_all(counts, mixture, rows, torch.cat(which).argsort())
 
 

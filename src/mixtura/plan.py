@@ -12,7 +12,7 @@ from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.array import Array
 from mixtura.draws import stream
 from mixtura.e_step import risk
-from mixtura.em import Likelihood, Outcome, Pace, Rule, Steps, Stop, Turn
+from mixtura.em import Likelihood, Outcome, Pace, Rule, Steps, Stop
 from mixtura.mixture import Mixture
 from mixtura.rows import COARSE, Rows
 from mixtura.survey import SAMPLE, Sample, Survey
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
         device: where rows are counted.
         dtype: in which rows are counted; None is the source's.
         pace: how restarts go from turn to turn.
-        watch: told of every pass: the running restarts and their turn.
+        watch: told of every pass: the running restarts and their bounds.
     """
 
     structure: Structure
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
     device: torch.device
     dtype: torch.dtype | None = None
     pace: Callable[[int, Stop], Pace] = Steps
-    watch: Callable[[Tensor, Turn], Any] | None = None
+    watch: Callable[[Tensor, Tensor], Any] | None = None
 
 
 class Field(NamedTuple):

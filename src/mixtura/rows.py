@@ -151,6 +151,11 @@ class Rows:
         return self._coarse
 
     @property
+    def held(self) -> Chunk | None:
+        """All rows as they are kept between passes; None where they are not, or where some have gaps."""
+        return None if self._resident is None or self._resident.groups else self._resident
+
+    @property
     def home(self) -> torch.device:
         """Where parameters and sums live: the row device, or the CPU where that has no float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device

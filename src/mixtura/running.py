@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixtura.em import Outcome, Rule, Stop, Turn, converging, turn
+from mixtura.em import Outcome, Rule, Stop, converging, turn
 from mixtura.mixture import Mixture
+from mixtura.native import runs
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.rows import Rows
@@ -50,7 +51,9 @@ def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> 
     batch = max(1, BATCH // size)
     outcomes: list[Outcome] = []
     for at in range(0, restarts, batch):
-        steps = converging(model.take(slice(at, at + batch)), rows, ground.rule, stop, passes, ground.plan.pace)
+        some = model.take(slice(at, at + batch))
+        way = runs.running if runs.serves(some, rows, ground.rule, stop, ground.plan.pace) else converging
+        steps = way(some, rows, ground.rule, stop, passes, ground.plan.pace)
         outcomes.append(watched(steps, ground.plan.watch))
         if outcomes[-1].interrupted and at + batch < restarts:
             outcomes.append(untouched(model.take(slice(at + batch, restarts)), rows, ground.rule))
@@ -59,15 +62,15 @@ def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> 
 
 
 def watched(
-    steps: Generator[tuple[Tensor, Turn], None, Outcome], watch: Callable[[Tensor, Turn], Any] | None
+    steps: Generator[tuple[Tensor, Tensor], None, Outcome], watch: Callable[[Tensor, Tensor], Any] | None
 ) -> Outcome:
     """Take all steps; Ctrl-C in the watcher is Ctrl-C in the step."""
     try:
         try:
             while True:
-                live, now = next(steps)
+                live, bound = next(steps)
                 if watch is not None:
-                    watch(live, now)
+                    watch(live, bound)
         except KeyboardInterrupt:
             steps.throw(KeyboardInterrupt)
             raise

@@ -43,6 +43,10 @@ class Covariance(Record, ABC):
     quadratic: ClassVar[Quadratic]
     """Second-order features in which the squared distance is linear."""
 
+    form: ClassVar[str | None] = None
+    """What the compiled runs call :meth:`mean_squares`: ``"matrix"``, ``"columns"``, ``"one"``; None: they do not know
+    its M-step."""
+
     @classmethod
     @abstractmethod
     def unit(cls, restarts: int, components: int, features: int) -> "Covariance":

@@ -18,6 +18,7 @@ class Diag(Covariance):
     var: Float64[Tensor, "R K D"]
 
     quadratic = SQUARES
+    form = "columns"
 
     @classmethod
     def unit(cls, restarts: int, components: int, features: int) -> "Diag":

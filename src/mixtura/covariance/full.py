@@ -20,6 +20,7 @@ class Full(Covariance):
 
     own_orientation = True
     quadratic = VECH
+    form = "matrix"
 
     @classmethod
     def unit(cls, restarts: int, components: int, features: int) -> "Full":

@@ -19,6 +19,7 @@ class Spherical(Covariance):
     size: int
 
     quadratic = NORM
+    form = "one"
 
     @classmethod
     def unit(cls, restarts: int, components: int, features: int) -> "Spherical":

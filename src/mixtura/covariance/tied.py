@@ -23,6 +23,10 @@ class Tied(Covariance):
     def quadratic(self) -> Quadratic:  # type: ignore[override]
         return self.shape.quadratic
 
+    @property
+    def form(self) -> str | None:  # type: ignore[override]
+        return self.shape.form
+
     @classmethod
     def unit(cls, restarts: int, components: int, features: int) -> "Tied":
         raise TypeError("Tied.unit is ambiguous: wrap a shape's unit of one component, Tied(Full.unit(R, 1, D))")

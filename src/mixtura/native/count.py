@@ -1,0 +1,120 @@
+"""Compiled: the count by features in one call of the compiled library, for rows on the CPU."""
+
+import ctypes
+from typing import NamedTuple
+
+import torch
+
+from mixtura.covariance.quadratic import Norm, Quadratic, Squares, Vech
+from mixtura.e_step import Features, Raw
+from mixtura.family import Gaussian
+from mixtura.mixture import Mixture
+from mixtura.native.library import library
+from mixtura.rows import Chunk, Rows, Scratch
+
+KINDS: dict[type[Quadratic], int] = {Vech: 1, Squares: 2, Norm: 3}
+"""Quadratic features that the library can write."""
+
+CACHE = 192 * 2**10
+"""Bytes of features and responsibilities of a block: a share of a core's second-level cache."""
+
+PANEL, BATCH = 128, 64
+"""Features written at a time, and the components that share them when there are more."""
+
+LEAST, MOST, STEP = 48, 384, 24
+"""Rows of a block, a multiple of what a register tile takes."""
+
+GRAIN = 2**17
+"""Multiplications worth waking a thread for."""
+
+ALIGN = 64
+
+
+class Job(ctypes.Structure):
+    """What the library is told, as pass.c declares it."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "theta", "work", "loglik", "sums")),
+        *((name, ctypes.c_int64) for name in ("rows", "stride", "room", "apart")),
+        *(
+            (name, ctypes.c_int32)
+            for name in (
+                *("features", "components", "restarts", "kind", "quadratics", "count"),
+                *("block", "panel", "batch", "parts", "single", "ticket"),
+            )
+        ),
+    )
+
+
+class Cut(NamedTuple):
+    """How a pass is cut so that its working arrays stay in the cache.
+
+    Attributes:
+        block: rows at a time.
+        panel: features at a time.
+        batch: restarts at a time.
+        room: bytes of working arrays.
+    """
+
+    block: int
+    panel: int
+    batch: int
+    room: int
+
+
+def cut(features: int, components: int, restarts: int, count: int, size: int) -> Cut:
+    """How to cut a pass: D features, K components, restarts, ``count`` features of x, bytes a number."""
+    panel = min(count, PANEL)
+    batch = 1 if count <= PANEL else max(1, min(restarts, BATCH // components))
+    held = features + panel + batch * components
+    block = max(LEAST, min(MOST, CACHE // (held * size) // STEP * STEP))
+    return Cut(block, panel, batch, -(-held * block * size // ALIGN) * ALIGN)
+
+
+class Compiled(Features):
+    """The count by features with everything between the rows and the sums kept in the cache.
+
+    The same Θ, the same sums: only the way from a chunk to :class:`Raw` differs.
+    """
+
+    @staticmethod
+    def serves(mixture: Mixture, rows: Rows) -> bool:
+        """The library is there and can count this."""
+        return (
+            rows.device.type == "cpu"
+            and type(mixture.family) is Gaussian
+            and type(mixture.covariance.quadratic) in KINDS
+            and rows.dtype in (torch.float64, torch.float32)
+            and library().handle is not None
+        )
+
+    def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(mixture, scratch, dtype, device)
+        # Features and responsibilities of a chunk never exist: only its rows do.
+        self.bytes_per_row = mixture.shape[2] * dtype.itemsize
+
+    def __call__(self, chunk: Chunk) -> Raw:
+        restarts, components, features = self.mixture.shape
+        rows, (both, count), size = chunk.x.shape[1], self.theta.shape, chunk.x.itemsize
+        how = cut(features, components, restarts, count, size)
+        parts = max(1, min(torch.get_num_threads(), rows * both * count // GRAIN))
+        work = self.scratch.take("work", (1, parts * how.room // size), chunk.x)
+        sums = chunk.x.new_zeros(parts, restarts + both * count, dtype=torch.float64)
+        loglik, total = sums[:, :restarts], sums[:, restarts:]
+        job = Job(
+            *(chunk.x.data_ptr(), None if chunk.weight is None else chunk.weight.data_ptr(), self.theta.data_ptr()),
+            *(work.data_ptr(), loglik.data_ptr(), total.data_ptr()),
+            *(rows, chunk.x.stride(0), how.room, sums.stride(0), features, components, restarts),
+            *(KINDS[type(self.mixture.covariance.quadratic)] if self.quadratics else 0, self.quadratics, count),
+            *(how.block, how.panel, how.batch, parts, size == 4, 0),
+        )
+        library().function("count")(ctypes.byref(job))
+        found = sums.sum(0) if parts > 1 else sums[0]
+        features_ = found[restarts:].view(restarts, components, count)
+        return Raw(found[:restarts, None], features_[..., -1], features_, ())
+
+
+def by_features(mixture: Mixture, rows: Rows) -> Features:
+    """The count by features that suits these rows best."""
+    kind = Compiled if Compiled.serves(mixture, rows) else Features
+    return kind(mixture, rows.scratch, rows.dtype, rows.device)
