@@ -7,15 +7,28 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DegenerateWarning": "mixtura.estimator",
+    "Fits": "mixtura.fits",
     "GaussianMixture": "mixtura.estimator",
     "Mixture": "mixtura.mixture",
     "MixtureSearch": "mixtura.select",
+    "fit_many": "mixtura.many",
     "load": "mixtura.apps.store",
     "plot": "mixtura.apps",
     "scan": "mixtura.data.scan",
 }
 
-__all__ = ["DegenerateWarning", "GaussianMixture", "Mixture", "MixtureSearch", "__version__", "load", "plot", "scan"]
+__all__ = [
+    "DegenerateWarning",
+    "Fits",
+    "GaussianMixture",
+    "Mixture",
+    "MixtureSearch",
+    "__version__",
+    "fit_many",
+    "load",
+    "plot",
+    "scan",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -381,3 +381,5 @@ void LOCAL(run)(runs *j) {
     j->ticket = j->areas = 0;
     LOCAL(spread)(some, j, j->parts);
 }
+
+#include "groups.h"

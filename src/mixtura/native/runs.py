@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Generator
+from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -108,73 +109,106 @@ def known(model: Mixture, dtype: torch.dtype, device: torch.device) -> bool:
     )
 
 
-class Runs:
-    """Runs in the library, a slice at a time.
+class Settings(NamedTuple):
+    """What all runs follow.
 
-    Args:
-        model: the starts.
-        fields: what the runs count, one or one each.
-        floor: of the M-step; ``least`` is each field's own.
+    Attributes:
         stop: the stopping test.
         passes: most of a run.
         squarem: with leaps.
         tolerance: nats that the feature map may lose to rounding.
         dtype: of the rows.
+        added: a variance added to every diagonal.
     """
 
-    def __init__(
-        self,
-        model: Mixture,
-        fields: list[Field],
-        floor: Floor,
-        stop: Still | Gain,
-        passes: int,
-        squarem: bool,
-        tolerance: float,
-        dtype: torch.dtype,
-    ) -> None:
-        restarts, components, features = model.shape
-        self.model, self.passes_allowed = model, passes
+    stop: Still | Gain
+    passes: int
+    squarem: bool
+    tolerance: float
+    dtype: torch.dtype
+    added: float = 0.0
+
+
+class Runs:
+    """Runs in the library, a slice at a time.
+
+    Args:
+        model: the starts.
+        fields: what the runs count; what they point to must outlive the runs.
+        which: (R,), the field of each run.
+        settings: of all of them.
+    """
+
+    def __init__(self, model: Mixture, fields: list[Field], which: np.ndarray, settings: "Settings") -> None:
+        self.model, self.settings = model, settings
+        restarts = model.shape[0]
         packed = packed_of(model)
-        length = packed.shape[1]
-        self.state = np.zeros((restarts, SCALARS + 4 * length))
-        self.state[:, 0], self.state[:, 1], self.state[:, 2] = -np.inf, FIRST, np.inf
-        self.now = slice(SCALARS + length, SCALARS + 2 * length)
-        self.state[:, SCALARS + 2 * length : SCALARS + 3 * length] = packed
+        self.length = packed.shape[1]
+        self.state = np.zeros((restarts, SCALARS + 4 * self.length))
+        self.state[:, :3] = -np.inf, FIRST, np.inf
+        self.part("after")[:] = packed
         self.bounds = np.full((restarts, 64), np.nan)
         self.passes, self.ended = (np.zeros(restarts, dtype=np.int32) for _ in range(2))
-        self.which = np.arange(restarts, dtype=np.int32) % len(fields)
+        self.which = which.astype(np.int32)
         self.fields = (Field * len(fields))(*fields)
-        quadratic = model.covariance.quadratic
-        own = quadratic.size(features)
-        count = (0 if model.covariance.shared else own) + features + 1
+        self.longest = max(f.rows for f in fields)
+
+    def part(self, name: str) -> np.ndarray:
+        """(R, L), one of the four models of every run: a view of the state."""
+        at = SCALARS + self.length * ("before", "now", "after", "next").index(name)
+        return self.state[:, at : at + self.length]
+
+    def take(self, at: np.ndarray) -> "Runs":
+        """Some of the runs, as far as they have come."""
+        some = copy(self)
+        some.model = self.model.take(torch.from_numpy(at))
+        for name in ("state", "bounds", "passes", "ended", "which"):
+            setattr(some, name, getattr(self, name)[at])
+        return some
+
+    def onward(self, settings: "Settings") -> "Runs":
+        """The same runs, to go on by other settings; those that were handed back stay so."""
+        other = self.take(np.arange(len(self.passes)))
+        other.settings = settings
+        other.ended[other.ended != HANDED_BACK] = RUNNING
+        return other
+
+    def job(self) -> Job:
+        """What the library is told; what it points to lives as long as these runs."""
+        (restarts, components, features), settings = self.model.shape, self.settings
+        covariance, dtype = self.model.covariance, settings.dtype
+        own = covariance.quadratic.size(features)
+        count = (0 if covariance.shared else own) + features + 1
         how = cut(features, components, 1, count, dtype.itemsize)
         numbers = 8 * (2 * components * count + 2 * features * features + 2 * features) + 4 * components * count
         room = -(-(numbers + ALIGN + how.room) // ALIGN) * ALIGN
         parts = max(1, min(torch.get_num_threads(), restarts))
         self.work = torch.empty(parts * room, dtype=torch.uint8)
-        self.cost = max(1, max(f.rows for f in fields) * components * (count + 8) * restarts)
-        self.job = Job(
+        self.cost = max(1, self.longest * components * (count + 8) * restarts)
+        stop = settings.stop
+        return Job(
             *(ctypes.addressof(self.fields), self.which.ctypes.data, self.state.ctypes.data, 0),
             *(self.passes.ctypes.data, self.ended.ctypes.data, self.work.data_ptr()),
-            *(stop.tol if isinstance(stop, Gain) else stop.per_row, tolerance, floor.added, torch.finfo(dtype).eps),
-            *(self.state.shape[1], room, 0, restarts, features, components),
-            *(FORMS[str(model.covariance.form)], model.covariance.shared, KINDS[type(quadratic)], own, count),
-            *(how.block, how.panel, dtype == torch.float32, squarem, isinstance(stop, Gain), 0, passes, parts, 0, 0),
+            *(stop.tol if isinstance(stop, Gain) else stop.per_row, settings.tolerance, settings.added),
+            *(torch.finfo(dtype).eps, self.state.shape[1], room, 0, restarts, features, components),
+            *(FORMS[str(covariance.form)], covariance.shared, KINDS[type(covariance.quadratic)], own, count),
+            *(how.block, how.panel, dtype == torch.float32, settings.squarem, isinstance(stop, Gain)),
+            *(0, settings.passes, parts, 0, 0),
         )
 
     def go(self) -> Generator[tuple[Tensor, Tensor], None, Ends]:
         """Run to the end; yields the running restarts and their bounds for every pass, after it."""
-        function, told, until, interrupted = library().function("run"), 0, 0, False
+        function, job = library().function("run"), self.job()
+        told, until, interrupted = int(self.passes.max()), int(self.passes.min()), False
         try:
             while (self.ended == RUNNING).any():
-                until = min(self.passes_allowed, until + max(1, SLICE // self.cost))
+                until = min(self.settings.passes, until + max(1, SLICE // self.cost))
                 if until > self.bounds.shape[1]:
                     more = np.full((len(self.bounds), max(until, 2 * self.bounds.shape[1])), np.nan)
                     more[:, : self.bounds.shape[1]] = self.bounds
                     self.bounds = more
-                self.job.bounds, self.job.trace, self.job.until = self.bounds.ctypes.data, self.bounds.shape[1], until
-                function(ctypes.byref(self.job))
+                job.bounds, job.trace, job.until = self.bounds.ctypes.data, self.bounds.shape[1], until
+                function(ctypes.byref(job))
                 for at in range(told, int(self.passes.max())):
                     live = (self.passes > at).nonzero()[0]
                     yield torch.from_numpy(live), torch.from_numpy(self.bounds[live, at])
@@ -188,7 +222,7 @@ class Runs:
     def unpacked(self) -> Mixture:
         """The models that the runs have reached: where there was no pass, the starts themselves."""
         begun = torch.from_numpy(self.passes > 0)
-        return chosen(begun, unpacked(self.state[:, self.now], self.model), self.model)
+        return chosen(begun, unpacked(self.part("now"), self.model), self.model)
 
 
 def packed_of(model: Mixture) -> np.ndarray:
@@ -223,7 +257,8 @@ def running(
     assert isinstance(rule, Likelihood)
     assert isinstance(stop, Still | Gain)
     field = field_of(model, rows, rule)
-    going = Runs(model, [field], rule.floor, stop, passes, pace is Squarem, rows.tolerance, rows.dtype)
+    settings = Settings(stop, passes, pace is Squarem, rows.tolerance, rows.dtype, rule.floor.added)
+    going = Runs(model, [field], np.zeros(model.shape[0]), settings)
     ends = yield from going.go()
     return (yield from measured(ends, rows, rule, stop, passes, pace))
 
