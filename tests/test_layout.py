@@ -44,8 +44,11 @@ FACE = [
     "published",
     "cells",
     "select",
+    "fits",
     "fitting",
     "given",
+    "grouped",
+    "many",
     "impute",
     "inputs",
     "scoring",
@@ -55,7 +58,8 @@ FACE = [
 ]
 
 DEFAULTS = {
-    "estimator.py": {"covariance_type"},  # the signature that users see
+    "estimator.py": {"covariance_type"},  # the signatures that users see
+    "many.py": {"covariance_type"},
     "apps/": {"covariance", "default"},  # what a command does when it is told nothing
 }
 """Where a structure's name may stand outside covariance/: as the default value of these parameters."""

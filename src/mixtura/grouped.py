@@ -60,7 +60,8 @@ def packed_of(groups: Any, by: Any, sample_weight: Any) -> Packed:
         raise ValueError("groups is empty: pass at least one data set")
     tensor = isinstance(parts[0], Tensor)
     device = parts[0].device if tensor else None
-    labels = np.asarray(parts[0].columns, dtype=object) if hasattr(parts[0], "columns") else None
+    titled = groups if by is not None else parts[0]
+    labels = np.asarray(titled.columns, dtype=object) if hasattr(titled, "columns") else None
     tables = [_table(part, name) for part, name in zip(parts, names, strict=True)]
     width = tables[0].shape[1]
     for table, name in zip(tables, names, strict=True):
@@ -121,7 +122,7 @@ def _split(table: Any, by: Any, sample_weight: Any) -> tuple[list[Any], list[Any
 
     def parted(values: Any) -> list[Any]:
         if isinstance(values, Tensor):
-            return list(values[torch.from_numpy(order)].tensor_split(torch.from_numpy(ends)))
+            return list(values[torch.from_numpy(order).to(values.device)].tensor_split(torch.from_numpy(ends)))
         return np.split(np.asarray(values)[order], ends)
 
     weights = None if sample_weight is None else parted(np.asarray(sample_weight, dtype=np.float64))

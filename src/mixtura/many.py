@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -172,10 +173,11 @@ class Found(NamedTuple):
     still: np.ndarray
     status: np.ndarray
 
-    def put(self, at: Any, model: Mixture, *values: Any) -> None:
+    def put(self, at: np.ndarray, model: Mixture, *values: Any) -> None:
         """Write some fits."""
+        where = torch.from_numpy(at)
         for to, value in zip(self.model.leaves(), model.leaves(), strict=True):
-            to[at] = value
+            to[where] = value
         for array, value in zip(self[1:], values, strict=True):
             array[at] = value
 
@@ -209,10 +211,10 @@ def _adopt(found: Found, at: np.ndarray, fits: compiled.Fits, about: About, pack
                 step = grid_step(packed.x[packed.rows(i), j])
                 sound[place] &= variance[place] >= step**2 / 12 * (1 - 1e-9)
     status = np.where(sound, np.where(fits.still, "converged", "max_iter"), "degenerate")
-    model = model.shifted(torch.from_numpy(about.mean[at])[:, None])
+    model = replace(model, mean=model.mean + torch.from_numpy(about.mean[at])[:, None])
     places = np.where(fits.calm)[0]
     found.put(
-        torch.from_numpy(at[places]),
+        at[places],
         model.take(torch.from_numpy(places)),
         *(values[places] for values in (fits.loglik, fits.passes, fits.still, status)),
     )
@@ -254,4 +256,4 @@ def _alone(found: Found, i: int, packed: Packed, name: str, components: int, see
             model.fit(packed.x[rows], sample_weight=weight)
     except ValueError:
         return
-    found.put([i], model.mixture_, model.loglik_, model.n_iter_, model.converged_, model.status_)
+    found.put(np.array([i]), model.mixture_, model.loglik_, model.n_iter_, model.converged_, model.status_)

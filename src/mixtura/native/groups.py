@@ -131,8 +131,8 @@ def _fit(groups: Groups, unit: Covariance, components: int, starts: int, seed: i
     first, every = order[0], np.arange(count)
     chosen = [first * count + every]
     if starts > 1:
-        gap = score[first, every] - score[order[1], every]
-        chosen.append((order[1] * count + every)[(gap > APART) & np.isfinite(gap)])
+        best, second = score[first, every], score[order[1], every]
+        chosen.append((order[1] * count + every)[np.isfinite(second) & (second < best - APART)])
     onward = settings._replace(stop=stop, passes=passes, squarem=True)
     ahead = runs.take(np.concatenate(chosen)).onward(onward)
     finish(ahead)
