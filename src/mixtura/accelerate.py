@@ -12,7 +12,7 @@ from mixtura.em import Likelihood, Stop, Turn
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 
-BEGIN = 4
+BEGIN = 20
 """Passes before the first leap: the first ones change much, and not along one line."""
 
 FIRST, FACTOR = 4.0, 4.0

@@ -13,7 +13,7 @@ enum { RUNNING, STILL, USED_UP, HANDED_BACK };       /* how a run ended */
 enum { BOUND, LONGEST, LEAST, STEPS, WAITING, SCALARS = 8 }; /* places of a run's scalars */
 
 #define SWINGS 12
-#define BEGIN 4
+#define BEGIN 20
 #define FIRST 4.0
 #define FACTOR 4.0
 #define SHORTEST 1.5
