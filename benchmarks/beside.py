@@ -4,7 +4,7 @@ import gc
 import math
 from typing import Any
 
-from passes import FEWEST, extra, per_pass
+from clock import FEWEST, extra, per_pass
 from peers import Mixtura, Program, ScikitLearn
 from probe import Failed, Probe, probe
 from programs import PROGRAMS

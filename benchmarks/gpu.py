@@ -8,8 +8,8 @@ import argparse
 
 import torch
 from bare import bare
+from clock import FEW, FEWEST, per_pass, rough
 from common import environment
-from passes import FEW, per_pass
 from peers import Mixtura, Program
 from programs import PROGRAMS, present
 from tables import by_turns, milliseconds, over, quartiles, say
@@ -30,8 +30,7 @@ def line(workload: Workload, dtype: str, programs: list[Program], pairs: int, de
             continue
         x = program.prepare(rows)
         try:
-            program.run(x, start, FEW)
-            more = max(3, min(MOST, round(LONG / per_pass(program, x, start, FEW, 5))))
+            more = max(FEWEST, min(MOST, round(LONG / rough(program, x, start))))
         except Exception as error:  # a peer may fail in any way, or need more memory than there is
             say(f"  {program.name} {dtype}: SKIPPED, {type(error).__name__}: {error}".splitlines()[0])
             torch.cuda.empty_cache()

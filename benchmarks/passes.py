@@ -1,37 +1,17 @@
 """One EM pass: beside scikit-learn's, beside the bare products, and in single precision."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from bare import bare
-from peers import Mixtura, Program, ScikitLearn
+from clock import FEW, extra, per_pass, rough
+from peers import Mixtura, ScikitLearn
 from probe import Failed, probe
 from tables import Row, at_least, at_most, by_turns, milliseconds, over, say, spread, verdict
-from workloads import Pass, Start
-
-FEW = 2
-"""Passes of the short fit that is taken off the long one."""
+from workloads import Pass
 
 FLOAT32 = 1.25
 """Our float64 time over our float32 time, to reach."""
-
-SHORT, LONG = 0.5, 5.0
-"""Seconds that the extra passes of the fastest program should take, and that those of the slowest may."""
-
-FEWEST, MOST = 3, 100
-"""Extra passes, whatever the times say: of a tiny workload they say little."""
-
-
-def per_pass(program: Program, x: Any, start: Start, few: int, more: int) -> float:
-    """Seconds of a pass: what ``few + more`` passes take beyond ``few``, which begins and ends the same way."""
-    short = program.run(x, start, few).seconds
-    return max(program.run(x, start, few + more).seconds - short, 1e-7) / more
-
-
-def extra(fastest: float, slowest: float) -> int:
-    """How many passes to time of all programs, from seconds of a pass."""
-    return max(FEWEST, min(MOST, round(SHORT / fastest), round(LONG / slowest)))
 
 
 def memory_of(program: str, case: Pass, threads: int) -> float | None:
@@ -50,7 +30,7 @@ def row(case: Pass, pairs: int, threads: int) -> Row:
     small = ours.prepare(x.astype("float32"))
     products = bare(workload, torch.float64)
     # The first of each warms it up, and says how many passes there is time for.
-    own, their = per_pass(ours, x, start, FEW, 3), per_pass(theirs, x, start, 1, 1)
+    own, their = rough(ours, x, start), rough(theirs, x, start)
     ours.run(small, start, FEW)
     products(1)
     more = extra(own, their)

@@ -120,7 +120,7 @@ class Estimator(Program):
 
 @final
 class Mixtura(Estimator):
-    name, distribution, modules = "mixtura", "mixtura", ("mixtura",)
+    name, distribution, modules = "mixtura", "mixtura", ("mixtura.estimator",)
 
     def make(self, components: int, *, max_iter: int, **given: Any) -> Any:
         from mixtura import GaussianMixture

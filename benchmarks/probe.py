@@ -11,7 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workloads import Workload
@@ -69,7 +69,7 @@ def probe(
     seen = json.loads(next(line for line in reversed(said) if line.startswith("{")))
     if "skipped" in seen:
         raise Failed(seen["skipped"])
-    mib = None if seen["before"] is None else int(out) / 1024 - seen["before"]
+    mib = None if seen["before"] is None else max(0.0, int(out) / 1024 - seen["before"])
     return Probe(seen["seconds"], seen["loglik"], mib)
 
 
@@ -89,6 +89,7 @@ def finished(command: list[str]) -> tuple[int, str, list[str]]:
 def look(asked: dict[str, Any]) -> dict[str, Any]:
     """The other side of :func:`probe`."""
     import torch
+    from clock import per_pass
     from programs import PROGRAMS
     from threadpoolctl import threadpool_limits
 
@@ -102,15 +103,13 @@ def look(asked: dict[str, Any]) -> dict[str, Any]:
             if reason is not None:
                 return {"skipped": reason}
         x, start = program.prepare(workload.data(asked["dtype"])), workload.start()
+        few_rows = replace(workload, rows=100 * workload.components)
+        program.run(program.prepare(few_rows.data(asked["dtype"])), few_rows.start(), 1)  # loads what is loaded late
         before = resident() if program.here else None
         program.run(x, start, asked["few"])
-        short = program.run(x, start, asked["few"]).seconds
-        long = program.run(x, start, asked["few"] + asked["more"], score=True)
-    return {
-        "seconds": max(long.seconds - short, 1e-7) / asked["more"],
-        "loglik": long.loglik,
-        "before": before,
-    }
+        seconds = per_pass(program, x, start, asked["few"], asked["more"])
+        loglik = program.run(x, start, asked["few"] + asked["more"], score=True).loglik
+    return {"seconds": seconds, "loglik": loglik, "before": before}
 
 
 def forecast(program: "Program", workload: Workload, dtype: str, limit: float) -> str | None:
@@ -118,7 +117,8 @@ def forecast(program: "Program", workload: Workload, dtype: str, limit: float) -
     import psutil
 
     tenth = workload.tenth()
-    x, start, before = program.prepare(tenth.data(dtype)), tenth.start(), resident()
+    x, start = program.prepare(tenth.data(dtype)), tenth.start()
+    before = resident()
     program.run(x, start, 1)
     seconds = program.run(x, start, 2).seconds - program.run(x, start, 1).seconds
     took = f"a pass on a tenth of the rows took {seconds:.2f} s"

@@ -103,7 +103,7 @@ class Torchgmm(TorchPeer):
 
 @final
 class Pomegranate(TorchPeer):
-    name, distribution, modules = "pomegranate", "pomegranate", ("pomegranate.gmm",)
+    name, distribution, modules = "pomegranate", "pomegranate", ("pomegranate.gmm", "pomegranate.distributions")
     structures = ("full", "diag", "spherical")
 
     def fit(self, x: torch.Tensor, start: Start, passes: int) -> Any:

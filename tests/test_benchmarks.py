@@ -13,9 +13,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import beside  # noqa: E402
+import clock  # noqa: E402
 import fits  # noqa: E402
 import many  # noqa: E402
-import passes  # noqa: E402
 import programs  # noqa: E402
 import tables  # noqa: E402
 import workloads  # noqa: E402
@@ -98,10 +98,21 @@ def test_jobs_take_turns_in_alternating_order() -> None:
 
 
 def test_passes_are_as_many_as_time_allows() -> None:
-    assert passes.extra(0.01, 0.1) == 50
-    assert passes.extra(0.01, 0.5) == 10
-    assert passes.extra(1.0, 9.0) == passes.FEWEST
-    assert passes.extra(1e-9, 1e-9) == passes.MOST
+    assert clock.extra(0.01, 0.1) == 50
+    assert clock.extra(0.01, 0.5) == 10
+    assert clock.extra(1.0, 9.0) == clock.FEWEST
+    assert clock.extra(1e-9, 1e-9) == clock.MOST
+
+
+def test_a_disturbed_time_is_taken_again() -> None:
+    class Disturbed(Peer):
+        times = iter([5.0, 4.0, 1.0, 3.0])
+
+        def run(self, x, start, passes, *, score=False):
+            return Run(next(self.times), None)
+
+    start = workloads.Workload(10, 2, 2).start()
+    assert clock.per_pass(Disturbed(), None, start, 1, 4) == 0.5
 
 
 class Peer(Program):
