@@ -3,12 +3,29 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NATIVE := hatch_build.py $(wildcard src/mixtura/native/*.[ch])
 
 .PHONY: help demo test check lint format bench optimum clean
 help:           ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/'
 
-$(READY): pyproject.toml constraints.txt hatch_build.py $(wildcard src/mixtura/native/*.[ch])
+# The peers live apart: torchgmm wants an older pandas than the suite, and its pins are none of a user's business.
+# Each is installed by itself, so that one that cannot be is left out and named. torch comes first, from wherever pip
+# is told to find it: a CPU build is enough.
+PEERS := .venv-bench
+PEERS_READY := $(PEERS)/.ready
+PEERS_PIP := $(PEERS)/bin/pip install --quiet --disable-pip-version-check -c benchmarks/constraints-peers.txt
+
+$(PEERS_READY): pyproject.toml benchmarks/constraints-peers.txt $(NATIVE)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS_PIP) torch scikit-learn
+	$(PEERS_PIP) -e . matplotlib psutil threadpoolctl
+	@for peer in tgmm torchgmm pomegranate; do \
+	  $(PEERS_PIP) $$peer || echo "$$peer: SKIPPED, pip could not install it"; \
+	done
+	touch $@
+
+$(READY): pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
@@ -31,11 +48,12 @@ format: $(READY) ## put the code into its layout
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## speed and memory beside scikit-learn
-	$(BIN)/python benchmarks/run.py
+bench: $(PEERS_READY) ## speed, likelihood and memory beside every peer: about an hour; BENCH="passes --quick" for less
+	$(PEERS)/bin/python benchmarks/run.py $(BENCH)
+	$(PEERS)/bin/python benchmarks/plots.py
 
 optimum: $(READY) ## likelihoods and times of whole fits beside scikit-learn: up to an hour
 	$(BIN)/python benchmarks/optimum.py
 
 clean:          ## remove the environment and everything built
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist demo .pytest_cache .mypy_cache .ruff_cache

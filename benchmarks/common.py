@@ -33,14 +33,18 @@ def environment(threads: int) -> dict[str, Any]:
 
 
 def into_readme(part: str, lines: list[str]) -> None:
-    """Put lines between the two comments that name a part of README.md."""
+    """Put lines between the two comments that name a part of README.md, if it has such a part."""
     readme = RESULTS.parents[1] / "README.md"
-    before, rest = readme.read_text().split(f"<!-- {part} -->")
+    text = readme.read_text()
+    if f"<!-- {part} -->" not in text:
+        print(f"README.md has no place for {part}: left out")
+        return
+    before, rest = text.split(f"<!-- {part} -->")
     _, after = rest.split(f"<!-- /{part} -->")
     readme.write_text(f"{before}<!-- {part} -->\n" + "\n".join(lines) + f"\n<!-- /{part} -->{after}")
 
 
-def write(name: str, found: dict[str, Any]) -> None:
+def write(name: str, found: dict[str, Any], place: Path = RESULTS) -> None:
     """Keep a result as JSON."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")

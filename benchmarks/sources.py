@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from common import RESULTS, environment, into_readme, write
-from run import start
+from probe import SHIM
 
 from mixtura.covariance import Floor, structure
 from mixtura.data.array import Array
@@ -39,16 +39,6 @@ from mixtura.rows import Rows
 
 BARE = "import torch, sklearn.mixture, pyarrow.parquet, mixtura; mixtura.GaussianMixture, mixtura.MixtureSearch"
 """What the command imports before it reads anything."""
-
-
-SHIM = """
-import os, sys
-pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
-_, status, used = os.wait4(pid, 0)
-print(used.ru_maxrss, flush=True)
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-"""Runs a command from a small process: the peak that is reported for a child begins with its parent's."""
 
 
 def peak(command: list[str], place: Path) -> float:
@@ -120,10 +110,9 @@ def throughput(pairs: int) -> list[dict[str, object]]:
         with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
             path = blob_file(Path(name) / "blobs.parquet", rows, features, components)
             x = pq.read_table(path).to_pandas().to_numpy()
-            given = start(x, components)
             mixture = Mixture(
-                torch.as_tensor(np.log(given["weights_init"]))[None],
-                torch.as_tensor(given["means_init"])[None],
+                torch.full((1, components), -np.log(components), dtype=torch.float64),
+                torch.as_tensor(x[:components].astype(np.float64))[None],
                 structure("full").unit(1, components, features),
                 Gaussian(),
             )
