@@ -82,7 +82,9 @@ def nearest(
     return least, labels
 
 
-def _kmeans(name: str, x: Tensor, weight: Tensor, centres: Tensor, passes: int, rounds: int = 0, **more: Tensor) -> None:
+def _kmeans(
+    name: str, x: Tensor, weight: Tensor, centres: Tensor, passes: int, rounds: int = 0, **more: Tensor
+) -> None:
     """Call a function of starts.c that works on a sample.
 
     Args:
