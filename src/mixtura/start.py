@@ -193,8 +193,9 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
     if not unit.shared:
         pooled = tuple(t.sum(1, keepdim=True) / scaled(n.sum(1, keepdim=True), t) for t in s2)
         weak = n < 2 * features + 2
-        weak = weak | flat(shrunk(s2, n, pooled, weak, features), n, pooled, unit)
-        s2 = shrunk(s2, n, pooled, weak, features)
+        some = shrunk(s2, n, pooled, weak, features)
+        narrow = flat(some, n, pooled, unit) & ~weak
+        s2 = shrunk(s2, n, pooled, weak | narrow, features) if bool(narrow.any()) else some
     blank = Mixture(torch.zeros_like(n), mean, unit, Gaussian())
     return rule.update(Moments(n.sum(1, keepdim=True), n, n, torch.zeros_like(mean), s2, ()), blank)
 
@@ -247,6 +248,8 @@ def shrunk(
     features: int,
 ) -> tuple[Tensor, ...]:
     """The statistics with D + 2 rows' worth of the pooled ones mixed into those of weak clusters."""
+    if not bool(weak.any()):
+        return s2
     pull = weak.to(n) * (features + 2)
     keep = n / (n + pull).clamp_min(1e-300)
     return tuple(scaled(keep, t) * (t + scaled(pull, t) * p) for t, p in zip(s2, pooled, strict=True))
