@@ -13,7 +13,7 @@ from mixtura.mixture import Mixture
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.running import entry, finish, note, run
-from mixtura.sound import soundness
+from mixtura.sound import counted, soundness
 from mixtura.start import ENTRIES, RACERS, ROUNDS, Draw, mixture_from
 from mixtura.survey import Survey
 
@@ -254,9 +254,10 @@ def leaders(outcome: Outcome, facts: Survey, field: Field, keep: int) -> list[in
     share = field.weight / facts.weight
     model, n = outcome.turn.model, outcome.turn.moments.n
     bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
-    level = soundness(model, n, facts).sound.double()
+    tests = soundness(model, n, facts)
+    level = tests.sound.double()
     if share < 1:
-        level += soundness(model, n / share, facts).sound
+        level += tests._replace(counted=counted(model, n / share)).sound
     order = bound.argsort(descending=True, stable=True)
     order = order[level[order].argsort(descending=True, stable=True)]
     if keep == 1:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from mixtura.covariance.base import Covariance, Floor
@@ -117,17 +117,27 @@ def hierarchical(draw: Draw, groups: int = GROUPS) -> Float64[Tensor, "R K S"]:
         leaves = draw._replace(sample=Sample(x, weight), components=size)
         seeds = plusplus(leaves.sample, leaves.uniforms("hierarchical", size, 1))
         near = nearest(x, lloyd(leaves.sample, seeds, rounds=GROUPING))[1]
-    member = one_hot(near, size) * weight
-    n = member.sum(-1)
-    mean = (member.flatten(0, 1) @ x).view(restarts, size, features) / n.clamp_min(1e-300)[..., None]
     # Whitened rows are near the origin on the scale of the data, so that little cancels here.
-    second = x.new_empty(VECH.size(features), len(x))
-    VECH.write(x.mT.contiguous(), second)
-    whole = VECH.unpack((member.flatten(0, 1) @ second.mT).view(restarts, size, -1), features)
-    spread = whole - n[..., None, None] * mean[..., :, None] * mean[..., None, :]
+    phi = x.new_ones(VECH.size(features) + features + 1, len(x))
+    phi[:features] = x.mT
+    VECH.write(phi[:features], phi[features:-1])
+    first, second, n = totals(phi * weight, near, size).tensor_split([features, len(phi) - 1], dim=-1)
+    mean, n = first / n.clamp_min(1e-300), n[..., 0]
+    spread = VECH.unpack(second, features) - n[..., None, None] * mean[..., :, None] * mean[..., None, :]
     # K clusters that fill the space of the rows have this variance, those that stand apart have less.
     prior = COMPACT * components ** (-2 / features)
     return one_hot(agglomerate(Groups(n, mean, spread), components, prior).gather(1, near), components)
+
+
+def totals(phi: Float64[Tensor, "P S"], labels: Int64[Tensor, "R S"], groups: int) -> Float64[Tensor, "R M P"]:
+    """What the columns of each group add up to."""
+    restarts, size = len(labels), len(phi)
+    if phi.device.type != "cpu":
+        # Elsewhere rows are added up by index in an order that changes from call to call.
+        return (one_hot(labels, groups).flatten(0, 1) @ phi.mT).view(restarts, groups, size)
+    at = labels + groups * torch.arange(restarts)[:, None]
+    each = phi.mT.contiguous().repeat(restarts, 1)
+    return phi.new_zeros(restarts * groups, size).index_add_(0, at.flatten(), each).view(restarts, groups, size)
 
 
 def random_responsibilities(draw: Draw) -> Float64[Tensor, "R K S"]:

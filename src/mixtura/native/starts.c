@@ -168,8 +168,8 @@ static void moved(const means *j, const areas *w, double *centres) {
     memset(w->count, 0, components * sizeof(double));
     memset(w->sums, 0, (size_t)components * d * sizeof(double));
     for (int64_t n = 0; n < j->rows; n++) {
-        const double weight = j->weight[n], *row = j->x + n * d;
-        double *sum = w->sums + w->labels[n] * d;
+        const double weight = j->weight[n], *restrict row = j->x + n * d;
+        double *restrict sum = w->sums + w->labels[n] * d;
         w->count[w->labels[n]] += weight;
         for (int a = 0; a < d; a++) sum[a] += weight * row[a];
     }
