@@ -1,5 +1,7 @@
 """Draws: keyed, row-addressable streams, and seeds from what users pass."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,12 @@ from mixtura.draws import seed_of, stream
 def test_a_stream_can_be_entered_at_any_row(row):
     whole = stream(3, "sample").random(row + 50)
     np.testing.assert_array_equal(stream(3, "sample", row=row).random(50), whole[row:])
+
+
+def test_a_stream_is_philox_by_its_key():
+    key = np.array([2**64 - 3, (zlib.crc32(b"kmeans") << 32) | 9], dtype=np.uint64)
+    want = np.random.Generator(np.random.Philox(key=key)).random(20)
+    np.testing.assert_array_equal(stream(-3, "kmeans", 9).random(20), want)
 
 
 def test_streams_differ_by_seed_purpose_and_start():

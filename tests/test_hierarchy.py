@@ -7,7 +7,7 @@ from cases import tensor
 
 from mixtura import GaussianMixture
 from mixtura.hierarchy import Groups, agglomerate
-from mixtura.start import STARTS, Draw, hierarchical
+from mixtura.start import STARTS, Draw, hierarchical, totals
 from mixtura.survey import Sample
 
 
@@ -54,6 +54,15 @@ def test_agglomeration_is_that_of_the_definition(singletons):
         sets = {k: frozenset(np.flatnonzero((found[r].numpy() == k) & (n[r] > 0)).tolist()) for k in range(3)}
         assert set(sets.values()) == by_loops(n[r], mean[r], scatter[r], 3, 0.2)
     assert all(torch.equal(a, b) for a, b in zip(groups, before, strict=True)), "its input is left alone"
+
+
+def test_totals_are_sums_over_each_groups_rows():
+    rng = np.random.default_rng(5)
+    phi, labels = rng.normal(size=(4, 50)), rng.integers(0, 5, size=(3, 50))
+    found = totals(tensor(phi), torch.from_numpy(labels), 6)
+    for r in range(3):
+        want = np.stack([phi[:, labels[r] == k].sum(1) for k in range(6)])  # nobody is in the sixth
+        np.testing.assert_allclose(found[r].numpy(), want, rtol=0, atol=1e-13)
 
 
 def test_fewer_groups_than_components_are_kept():

@@ -2,13 +2,24 @@
 
 import secrets
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.random.bit_generator import ISeedSequence
 
 _WORD = 2**64
 _PER_COUNT = 4  # Philox 4×64 yields four words a counter step
+
+
+class _Key(ISeedSequence):
+    """A key as it is: a generator that is given one by name also asks the system for entropy, which takes longer."""
+
+    def __init__(self, *words: int) -> None:
+        self.words = np.array(words, dtype=np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        return self.words
 
 
 def stream(seed: int, purpose: str, start: int = 0, row: int = 0) -> np.random.Generator:
@@ -17,11 +28,12 @@ def stream(seed: int, purpose: str, start: int = 0, row: int = 0) -> np.random.G
     One double is used per row: ``stream(s, p, r, row=a).random(n)`` is rows a … a+n of
     ``stream(s, p, r).random()``.
     """
-    key = np.array([seed % _WORD, (zlib.crc32(purpose.encode()) << 32) | (start % 2**32)], dtype=np.uint64)
-    bits = np.random.Philox(key=key)
-    bits.advance(row // _PER_COUNT)
+    key = _Key(seed % _WORD, (zlib.crc32(purpose.encode()) << 32) | (start % 2**32))
+    bits = np.random.Philox(cast("Any", key))
     generator = np.random.Generator(bits)
-    generator.random(row % _PER_COUNT)
+    if row:
+        bits.advance(row // _PER_COUNT)
+        generator.random(row % _PER_COUNT)
     return generator
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from mixtura.covariance.base import quiet_cholesky
+from mixtura.native import starts
 
 
 class Groups(NamedTuple):
@@ -52,6 +53,12 @@ def agglomerate(groups: Groups, components: int, prior: float) -> Int64[Tensor, 
         components: K; a restart with fewer groups that have rows keeps them.
         prior: variance of the round covariance that small groups are pulled to.
     """
+    if starts.serves(*groups):
+        return starts.agglomerate(*groups, components, prior)
+    return _agglomerate_by_torch(groups, components, prior)
+
+
+def _agglomerate_by_torch(groups: Groups, components: int, prior: float) -> Int64[Tensor, "R M"]:
     groups = Groups(*(t.clone() for t in groups))
     restarts, size = groups.n.shape
     device = groups.n.device

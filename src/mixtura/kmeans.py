@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from mixtura.native import starts
 from mixtura.survey import Sample
 
 LLOYD = 100
@@ -18,7 +19,16 @@ def squared_distances(x: Float64[Tensor, "S D"], centres: Float64[Tensor, "R K D
 def nearest(
     x: Float64[Tensor, "S D"], centres: Float64[Tensor, "R K D"]
 ) -> tuple[Float64[Tensor, "R S"], Int64[Tensor, "R S"]]:
-    """|x − c|² − |x|² for the nearest centre c of each row, and which one it is: one product for all restarts."""
+    """|x − c|² − |x|² for the nearest centre c of each row, and which one it is."""
+    if starts.serves(x, centres):
+        return starts.nearest(x, centres)
+    return _nearest_by_torch(x, centres)
+
+
+def _nearest_by_torch(
+    x: Float64[Tensor, "S D"], centres: Float64[Tensor, "R K D"]
+) -> tuple[Float64[Tensor, "R S"], Int64[Tensor, "R S"]]:
+    """One product for all restarts."""
     product = (centres.flatten(0, 1) @ x.mT).view(*centres.shape[:2], len(x))
     least = product.mul_(-2).add_(centres.square().sum(-1, keepdim=True)).min(1)
     return least.values, least.indices
@@ -26,6 +36,12 @@ def nearest(
 
 def plusplus(sample: Sample, u: Float64[Tensor, "R K T"]) -> Float64[Tensor, "R K D"]:
     """Greedy k-means++ for all restarts together: of T candidates drawn by squared distance, the best is kept."""
+    if starts.serves(sample.x, sample.weight, u):
+        return starts.plusplus(sample.x, sample.weight, u)
+    return _plusplus_by_torch(sample, u)
+
+
+def _plusplus_by_torch(sample: Sample, u: Float64[Tensor, "R K T"]) -> Float64[Tensor, "R K D"]:
     x, weight = sample
     restarts, components, _ = u.shape
     centres = x.new_empty(restarts, components, x.shape[1])
@@ -44,11 +60,17 @@ def plusplus(sample: Sample, u: Float64[Tensor, "R K T"]) -> Float64[Tensor, "R 
 
 def lloyd(sample: Sample, centres: Float64[Tensor, "R K D"], rounds: int = LLOYD) -> Float64[Tensor, "R K D"]:
     """k-means (Lloyd 1982) for all restarts together; a centre that loses its rows moves to the farthest row."""
+    if starts.serves(sample.x, sample.weight, centres):
+        return starts.lloyd(sample.x, sample.weight, centres, rounds)
+    return _lloyd_by_torch(sample, centres, rounds)
+
+
+def _lloyd_by_torch(sample: Sample, centres: Float64[Tensor, "R K D"], rounds: int) -> Float64[Tensor, "R K D"]:
     x, weight = sample
     labels: Int64[Tensor, "R S"] | None = None
     length = x.square().sum(1)
     for _ in range(rounds):
-        distance, found = nearest(x, centres)
+        distance, found = _nearest_by_torch(x, centres)
         if labels is not None and torch.equal(found, labels):
             break
         labels = found

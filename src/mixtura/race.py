@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -12,7 +13,7 @@ from mixtura.mixture import Mixture
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.running import entry, finish, note, run
-from mixtura.sound import soundness
+from mixtura.sound import counted, soundness
 from mixtura.start import ENTRIES, RACERS, ROUNDS, Draw, mixture_from
 from mixtura.survey import Survey
 
@@ -150,6 +151,7 @@ class Race:
     def __init__(self, ground: Ground, effort: Effort, first: int = 0) -> None:
         self.ground, self.effort, self.first = ground, effort, first
         self.told: list[dict[str, Any]] = []
+        self.looked_at: tuple[tuple[int, bool], Field] | None = None
 
     def run(self) -> Found:
         """From the starts to the end; Ctrl-C ends it with the best of what is running."""
@@ -194,7 +196,11 @@ class Race:
 
     def field(self, rows: int, model: Mixture) -> Field:
         """Rows to run on: in float32 where there is much to count and that is enough."""
-        return self.ground.field(rows, self.much(rows, model) and self.ground.coarsely(model))
+        facts, coarse = self.ground.facts, self.much(rows, model) and self.ground.coarsely(model)
+        which = (min(rows, len(facts.sample.x)) if facts.complete else rows, coarse)
+        if self.looked_at is None or self.looked_at[0] != which:
+            self.looked_at = which, self.ground.field(rows, coarse)
+        return self.looked_at[1]
 
     def much(self, rows: int, model: Mixture) -> bool:
         """Float32 saves more than it costs to begin with it."""
@@ -248,9 +254,10 @@ def leaders(outcome: Outcome, facts: Survey, field: Field, keep: int) -> list[in
     share = field.weight / facts.weight
     model, n = outcome.turn.model, outcome.turn.moments.n
     bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
-    level = soundness(model, n, facts).sound.double()
+    tests = soundness(model, n, facts)
+    level = tests.sound.double()
     if share < 1:
-        level += soundness(model, n / share, facts).sound
+        level += tests._replace(counted=counted(model, n / share)).sound
     order = bound.argsort(descending=True, stable=True)
     order = order[level[order].argsort(descending=True, stable=True)]
     if keep == 1:
@@ -282,8 +289,9 @@ def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "
 def untwinned(same: Bool[Tensor, "R R"], order: Iterable[int]) -> list[int]:
     """The restarts of an order, leaving out those that have a twin before them."""
     kept: list[int] = []
-    like = same.tolist()
+    like, twin = same.numpy(), np.zeros(len(same), dtype=bool)
     for i in order:
-        if not any(like[i][j] for j in kept):
+        if not twin[i]:
             kept.append(i)
+            twin |= like[:, i]
     return kept

@@ -1,7 +1,7 @@
 """Record: a frozen tree of tensors, and the one walk that every type below shares."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -27,32 +27,12 @@ class Record:
 
     def map(self: R, f: Callable[..., Tensor], *others: R) -> R:
         """Apply ``f`` to each tensor leaf (with the same leaf of ``others``); static values are kept."""
-
-        def walk(value: Any, *rest: Any) -> Any:
-            if isinstance(value, Tensor):
-                return f(value, *rest)
-            if isinstance(value, Record):
-                return value.map(f, *rest)
-            if isinstance(value, tuple):
-                return tuple(walk(*parts) for parts in zip(value, *rest, strict=True))
-            return value
-
-        return replace(
-            self,
-            **{
-                a: walk(getattr(self, a), *(getattr(o, a) for o in others)) for a in names(cast("Hashable", type(self)))
-            },
-        )
+        return _mapped(f, self, *others)
 
     def leaves(self) -> list[Tensor]:
         """The tensor leaves in the order of the fields."""
         found: list[Tensor] = []
-
-        def note(t: Tensor) -> Tensor:
-            found.append(t)
-            return t
-
-        self.map(note)
+        _gather(self, found)
         return found
 
     def take(self: R, at: Any) -> R:
@@ -72,3 +52,29 @@ class Record:
         if len(records) == 1:
             return records[0]
         return records[0].map(lambda *parts: torch.cat(parts), *records[1:])
+
+
+def _mapped(f: Callable[..., Tensor], value: Any, *rest: Any) -> Any:
+    # Called for every small batch, so that what dataclasses.replace looks up and checks would show.
+    if isinstance(value, Tensor):
+        return f(value, *rest)
+    if isinstance(value, Record):
+        kind = type(value)
+        each = names(cast("Hashable", kind))
+        if not rest:
+            return kind(*[_mapped(f, getattr(value, a)) for a in each])
+        return kind(*[_mapped(f, getattr(value, a), *[getattr(o, a) for o in rest]) for a in each])
+    if isinstance(value, tuple):
+        return tuple([_mapped(f, *parts) for parts in zip(value, *rest, strict=True)])
+    return value
+
+
+def _gather(value: Any, found: list[Tensor]) -> None:
+    if isinstance(value, Tensor):
+        found.append(value)
+    elif isinstance(value, Record):
+        for a in names(cast("Hashable", type(value))):
+            _gather(getattr(value, a), found)
+    elif isinstance(value, tuple):
+        for part in value:
+            _gather(part, found)

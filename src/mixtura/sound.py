@@ -55,14 +55,19 @@ def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Sou
     _, _, features = mixture.shape
     shape = mixture.mean.shape[:2]
     dense, variances = mixture.covariance.dense().cpu(), mixture.covariance.variances().cpu()
-    fewest = 2 * features + 2 if mixture.covariance.own_orientation else FEWEST
-    # Relative to rounding, so that a count that is exactly enough stays enough.
-    counted = n.cpu() >= fewest * (1 - 1e-9)
     wide = least_ratio(dense, facts.white) >= NARROWEST
     resolved = variances >= facts.step.square() / 12 * (1 - 1e-9)
     root = facts.least.sqrt()
     smallest = torch.linalg.eigvalsh((dense / (root[:, None] * root)).nan_to_num(posinf=0.0))[..., 0]
-    return Soundness(counted, wide.expand(shape), resolved.expand(*shape, features), (smallest > FLOORED).expand(shape))
+    free = smallest > FLOORED
+    return Soundness(counted(mixture, n), wide.expand(shape), resolved.expand(*shape, features), free.expand(shape))
+
+
+def counted(mixture: Mixture, n: Float64[Tensor, "R K"]) -> Bool[Tensor, "R K"]:
+    """The first of the tests."""
+    fewest = 2 * mixture.shape[2] + 2 if mixture.covariance.own_orientation else FEWEST
+    # Relative to rounding, so that a count that is exactly enough stays enough.
+    return n.cpu() >= fewest * (1 - 1e-9)
 
 
 def least_ratio(dense: Float64[Tensor, "R K D D"], white: Float64[Tensor, "D E"]) -> Float64[Tensor, "R K"]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from mixtura.covariance.base import Covariance, Floor
@@ -117,17 +117,27 @@ def hierarchical(draw: Draw, groups: int = GROUPS) -> Float64[Tensor, "R K S"]:
         leaves = draw._replace(sample=Sample(x, weight), components=size)
         seeds = plusplus(leaves.sample, leaves.uniforms("hierarchical", size, 1))
         near = nearest(x, lloyd(leaves.sample, seeds, rounds=GROUPING))[1]
-    member = one_hot(near, size) * weight
-    n = member.sum(-1)
-    mean = (member.flatten(0, 1) @ x).view(restarts, size, features) / n.clamp_min(1e-300)[..., None]
     # Whitened rows are near the origin on the scale of the data, so that little cancels here.
-    second = x.new_empty(VECH.size(features), len(x))
-    VECH.write(x.mT.contiguous(), second)
-    whole = VECH.unpack((member.flatten(0, 1) @ second.mT).view(restarts, size, -1), features)
-    spread = whole - n[..., None, None] * mean[..., :, None] * mean[..., None, :]
+    phi = x.new_ones(VECH.size(features) + features + 1, len(x))
+    phi[:features] = x.mT
+    VECH.write(phi[:features], phi[features:-1])
+    first, second, n = totals(phi * weight, near, size).tensor_split([features, len(phi) - 1], dim=-1)
+    mean, n = first / n.clamp_min(1e-300), n[..., 0]
+    spread = VECH.unpack(second, features) - n[..., None, None] * mean[..., :, None] * mean[..., None, :]
     # K clusters that fill the space of the rows have this variance, those that stand apart have less.
     prior = COMPACT * components ** (-2 / features)
     return one_hot(agglomerate(Groups(n, mean, spread), components, prior).gather(1, near), components)
+
+
+def totals(phi: Float64[Tensor, "P S"], labels: Int64[Tensor, "R S"], groups: int) -> Float64[Tensor, "R M P"]:
+    """What the columns of each group add up to."""
+    restarts, size = len(labels), len(phi)
+    if phi.device.type != "cpu":
+        # Elsewhere rows are added up by index in an order that changes from call to call.
+        return (one_hot(labels, groups).flatten(0, 1) @ phi.mT).view(restarts, groups, size)
+    at = labels + groups * torch.arange(restarts)[:, None]
+    each = phi.mT.contiguous().repeat(restarts, 1)
+    return phi.new_zeros(restarts * groups, size).index_add_(0, at.flatten(), each).view(restarts, groups, size)
 
 
 def random_responsibilities(draw: Draw) -> Float64[Tensor, "R K S"]:
@@ -193,8 +203,9 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
     if not unit.shared:
         pooled = tuple(t.sum(1, keepdim=True) / scaled(n.sum(1, keepdim=True), t) for t in s2)
         weak = n < 2 * features + 2
-        weak = weak | flat(shrunk(s2, n, pooled, weak, features), n, pooled, unit)
-        s2 = shrunk(s2, n, pooled, weak, features)
+        some = shrunk(s2, n, pooled, weak, features)
+        narrow = flat(some, n, pooled, unit) & ~weak
+        s2 = shrunk(s2, n, pooled, weak | narrow, features) if bool(narrow.any()) else some
     blank = Mixture(torch.zeros_like(n), mean, unit, Gaussian())
     return rule.update(Moments(n.sum(1, keepdim=True), n, n, torch.zeros_like(mean), s2, ()), blank)
 
@@ -247,6 +258,8 @@ def shrunk(
     features: int,
 ) -> tuple[Tensor, ...]:
     """The statistics with D + 2 rows' worth of the pooled ones mixed into those of weak clusters."""
+    if not bool(weak.any()):
+        return s2
     pull = weak.to(n) * (features + 2)
     keep = n / (n + pull).clamp_min(1e-300)
     return tuple(scaled(keep, t) * (t + scaled(pull, t) * p) for t, p in zip(s2, pooled, strict=True))
