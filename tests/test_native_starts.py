@@ -163,6 +163,14 @@ def test_ties_of_groups_go_to_the_first():
         assert torch.equal(found, hierarchy._agglomerate_by_torch(groups, components, 0.3))
 
 
+def test_a_group_that_has_grown_wins_ties_as_if_it_had_always_been_so():
+    """Two in one place become as heavy as the one on the other side of the first, which lies between them."""
+    mean = tensor([[[0.0], [-0.3], [-0.3], [0.3]]])
+    groups = Groups(tensor([[1.0, 2.0, 2.0, 4.0]]), mean, torch.zeros(1, 4, 1, 1).double())
+    assert agglomerate(groups, 2, 0.3).tolist() == [[0, 0, 0, 1]]
+    assert hierarchy._agglomerate_by_torch(groups, 2, 0.3).tolist() == [[0, 0, 0, 1]]
+
+
 def test_groups_of_many_columns_and_tiny_variances_are_joined():
     """Determinants beyond what a float64 holds: their logarithms are taken a few pivots at a time."""
     rng = np.random.default_rng(0)
