@@ -381,3 +381,8 @@ void LOCAL(run)(runs *j) {
     j->ticket = j->areas = 0;
     LOCAL(spread)(some, j, j->parts);
 }
+
+/* Bytes of the structures that Python fills, in the order of layout.py. */
+int LOCAL(layout)(int which) {
+    return (int)(which == 0 ? sizeof(job) : which == 1 ? sizeof(field) : sizeof(runs));
+}

@@ -15,7 +15,8 @@ from mixtura.em import Gain, Likelihood, Outcome, Pace, Rule, Steps, Still, Stop
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN, KINDS, cut
-from mixtura.native.library import library
+from mixtura.native.layout import Field, RunsJob
+from mixtura.native.library import library, usable
 from mixtura.record import Record
 from mixtura.rows import Rows
 
@@ -33,32 +34,6 @@ SLICE = 2**28
 
 SCALARS = 8
 RUNNING, STILL, USED_UP, HANDED_BACK = range(4)
-
-
-class Field(ctypes.Structure):
-    """Rows of a run, as run.c declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "total", "least")),
-        *((name, ctypes.c_int64) for name in ("rows", "stride")),
-    )
-
-
-class Job(ctypes.Structure):
-    """Runs, as run.c declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("fields", "which", "state", "bounds", "passes", "ended", "work")),
-        *((name, ctypes.c_double) for name in ("per_row", "tolerance", "added", "epsilon")),
-        *((name, ctypes.c_int64) for name in ("size", "room", "trace")),
-        *(
-            (name, ctypes.c_int32)
-            for name in (
-                *("restarts", "features", "components", "form", "shared", "kind", "quadratics", "count"),
-                *("block", "panel", "single", "squarem", "gain", "until", "most", "parts", "ticket", "areas"),
-            )
-        ),
-    )
 
 
 class Ends(NamedTuple):
@@ -92,7 +67,7 @@ def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Callable[[i
         and pace in (Steps, Squarem)
         and known(model, rows.dtype, rows.device)
         and held.x.shape[1] * model.shape[1] * model.covariance.quadratic.size(model.shape[2]) <= LIGHT
-        and library().handle is not None
+        and usable()
     )
 
 
@@ -154,7 +129,7 @@ class Runs:
         parts = max(1, min(torch.get_num_threads(), restarts))
         self.work = torch.empty(parts * room, dtype=torch.uint8)
         self.cost = max(1, max(f.rows for f in fields) * components * (count + 8) * restarts)
-        self.job = Job(
+        self.job = RunsJob(
             *(ctypes.addressof(self.fields), self.which.ctypes.data, self.state.ctypes.data, 0),
             *(self.passes.ctypes.data, self.ended.ctypes.data, self.work.data_ptr()),
             *(stop.tol if isinstance(stop, Gain) else stop.per_row, tolerance, floor.added, torch.finfo(dtype).eps),
@@ -180,7 +155,7 @@ class Runs:
                     yield torch.from_numpy(live), torch.from_numpy(self.bounds[live, at])
                 told = int(self.passes.max())
         except KeyboardInterrupt:
-            if not (self.passes > 0).all():
+            if not ((self.passes > 0) | (self.ended == HANDED_BACK)).all():
                 raise
             interrupted = True
         return Ends(self.unpacked(), self.bounds[:, : self.passes.max()], self.passes, self.ended, interrupted)
@@ -244,30 +219,53 @@ def measured(
     ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Callable[[int, Stop], Pace]
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """The outcome of runs: what the ring says of each model, after going on where one was handed back."""
-    back = (ends.ended == HANDED_BACK) & (not ends.interrupted)
-    left = np.where(back, passes - ends.passes, 0)
-    took, still = ends.passes.astype(np.int64), ends.ended == STILL
-    bounds, groups, turns = ends.bounds.T, [], []
-    interrupted = ends.interrupted
-    for each in np.unique(left):
-        at = (left == each).nonzero()[0]
-        groups.append(at)
+    back, still, interrupted = ends.ended == HANDED_BACK, ends.ended == STILL, ends.interrupted
+    # Of a run that ended here, the last pass is measured anew; what was handed back has its next pass before it.
+    took = np.where(back, ends.passes, ends.passes - 1).astype(np.int64)
+    left = np.where(back, passes - took, 0)
+    bounds = ends.bounds.T.copy()
+    groups, turns = [], []
+    for most in np.unique(left):
+        at = (left == most).nonzero()[0]
         part = ends.model.take(torch.from_numpy(at))
-        if not each:
-            turns.append(turn(part, rows, rule))
-            bounds[took[at] - 1, at] = turns[-1].bound.numpy()
-            continue
-        outcome = yield from converging(part, rows, rule, stop, int(each), pace)
+        outcome = yield from onward(part, at, rows, rule, stop, 0 if interrupted else int(most), pace)
+        groups.append(at)
         turns.append(outcome.turn)
-        longer = int((took[at] + len(outcome.bounds)).max()) - len(bounds)
+        more, found = outcome.passes.numpy(), outcome.bounds.numpy()
+        longer = int((took[at] + more).max()) - len(bounds)
         bounds = np.concatenate([bounds, np.full((max(0, longer), bounds.shape[1]), np.nan)])
-        for i, r in enumerate(at):
-            more = int(outcome.passes[i])
-            bounds[took[r] :, r] = np.nan
-            bounds[took[r] : took[r] + more, r] = outcome.bounds[:more, i].numpy()
-            took[r] += more
-        still[at] = outcome.still.numpy()
+        row, run = (np.arange(len(found))[:, None] < more).nonzero()
+        bounds[took[at[run]] + row, at[run]] = found[row, run]
+        took[at] += more
+        still[at] |= outcome.still.numpy()
         interrupted = interrupted or outcome.interrupted
+    bounds[np.arange(len(bounds))[:, None] >= took] = np.nan
     order = torch.from_numpy(np.argsort(np.concatenate(groups)))
     whole: Turn = turns[0] if len(turns) == 1 else Record.cat(turns).take(order)
     return Outcome(whole, torch.from_numpy(took), torch.from_numpy(still), torch.from_numpy(bounds), interrupted)
+
+
+def onward(
+    model: Mixture,
+    at: np.ndarray,
+    rows: Rows,
+    rule: Rule,
+    stop: Stop,
+    passes: int,
+    pace: Callable[[int, Stop], Pace],
+) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
+    """The ring's word on some runs, by the numbers ``at`` that they have among all: one turn, or up to ``passes``."""
+    if not passes:
+        now = turn(model, rows, rule)
+        once = torch.ones(len(at), dtype=torch.long)
+        return Outcome(now, once, torch.zeros(len(at), dtype=torch.bool), now.bound[None])
+    steps = converging(model, rows, rule, stop, passes, pace)
+    try:
+        while True:
+            live, bound = next(steps)
+            try:
+                yield torch.from_numpy(at)[live], bound
+            except KeyboardInterrupt:
+                steps.throw(KeyboardInterrupt)
+    except StopIteration as end:
+        return end.value
