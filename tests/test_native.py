@@ -123,6 +123,7 @@ def test_a_foreign_file_is_no_library(what, tmp_path):
     found = opened(tmp_path / "libmixtura.so")
     assert found.handle is None
     assert "cannot be used" in found.reason
+    assert str(tmp_path) not in str(found)
 
 
 @needed

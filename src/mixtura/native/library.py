@@ -71,7 +71,8 @@ def opened(file: Path) -> Library:
         if tuple(found.function("layout")(which) for which in range(len(SIZES))) != SIZES:
             raise OSError("it was compiled from other sources; `pip install` compiles them anew")
     except (OSError, AttributeError) as error:
-        return Library(None, "", f"{file.name} cannot be used: {error}")
+        # Without directories: the reason stands in summaries.
+        return Library(None, "", f"{file.name} cannot be used: {error}".replace(f"{file.parent}{os.sep}", ""))
     return found
 
 
