@@ -26,6 +26,7 @@ UNCHECKED = (
     "test_examples",
     "test_impute",
     "test_inputs",
+    "test_native_runs",
     "test_plot",
     "test_properties",
     "test_relabel",

@@ -22,6 +22,7 @@ from mixtura import GaussianMixture
 from mixtura.apps import cli, fit, labels, options, summary
 from mixtura.apps.together import Together
 from mixtura.covariance import STRUCTURES
+from mixtura.native.library import library
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 
@@ -99,6 +100,7 @@ def test_summary(table, tmp_path):
     assert (told["rows"], told["columns"], told["columns_left_out"]) == (100, ["left", "right"], ["kind"])
     assert (told["id"], told["steps"], told["seed"], told["device"]) == ("cell", [], 0, "cpu")
     assert told["threads"] >= 1
+    assert told["counting"] == str(library())
     for key in ("weights", "means", "covariances", "loglik"):
         np.testing.assert_allclose(told[key], getattr(model, key + "_"), rtol=1e-10)
     for key in ("bic", "aic", "icl"):

@@ -114,8 +114,10 @@ def leap(zero: Mixture, one: Mixture, two: Mixture, alpha: Float64[Tensor, "R"],
         return a + 2 * step * (b - a) + step.square() * (c - 2 * b + a)
 
     log_weight = along(zero.log_weight, one.log_weight, two.log_weight).log_softmax(1)
+    # What is added to variances is in the models already.
+    bare = floor._replace(added=0.0)
     second = zip(*(m.covariance.mean_squares() for m in (zero, one, two)), strict=True)
-    covariance = two.covariance.from_mean_squares(log_weight.exp(), tuple(along(*parts) for parts in second), floor)
+    covariance = two.covariance.from_mean_squares(log_weight.exp(), tuple(along(*parts) for parts in second), bare)
     return Mixture(log_weight, along(zero.mean, one.mean, two.mean), covariance, two.family)
 
 

@@ -167,7 +167,7 @@ class Rows:
         x = x.to(self.device, self.dtype).contiguous()
         if block.weight is None:
             return Chunk(x, None, block.start)
-        weight = block.weight.to(self.device, self.dtype)
+        weight = block.weight.to(self.device, self.dtype).contiguous()
         # A row that does not count may hold anything, also what overflows.
         return Chunk(torch.where(weight > 0, x, 0.0), weight, block.start)
 

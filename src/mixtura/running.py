@@ -52,8 +52,9 @@ def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> 
     outcomes: list[Outcome] = []
     for at in range(0, restarts, batch):
         some = model.take(slice(at, at + batch))
-        way = runs.running if runs.serves(some, rows, ground.rule, stop, ground.plan.pace) else converging
-        steps = way(some, rows, ground.rule, stop, passes, ground.plan.pace)
+        how = (some, rows, ground.rule, stop, passes, ground.plan.pace)
+        compiled = runs.serves(some, rows, ground.rule, stop, ground.plan.pace)
+        steps = runs.running(*how, told=ground.plan.watch is not None) if compiled else converging(*how)
         outcomes.append(watched(steps, ground.plan.watch))
         if outcomes[-1].interrupted and at + batch < restarts:
             outcomes.append(untouched(model.take(slice(at + batch, restarts)), rows, ground.rule))

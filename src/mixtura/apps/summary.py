@@ -17,6 +17,7 @@ from mixtura.data.base import Source
 from mixtura.data.steps import feature_names
 from mixtura.fitted import place
 from mixtura.inputs import Kind
+from mixtura.native.library import library
 
 FORMAT = 1
 """Version of the layout of ``summary.json``; raised when a key changes its meaning or goes."""
@@ -41,6 +42,7 @@ def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> 
     told = {
         "device": str(place(device, Kind(torch.float64, None))),
         "threads": torch.get_num_threads(),
+        "counting": counting(place(device, Kind(torch.float64, None))),
         "rows": tally.rows,
         "weight": tally.weight,
         "fitted_weight": fitted,
@@ -93,6 +95,11 @@ def parameters(model: Any) -> dict[str, Any]:
         "findings": [{"kind": f.kind, "component": f.component, "message": f.message} for f in model.diagnose()],
         "starts": getattr(model, "starts_", []),
     }
+
+
+def counting(device: torch.device) -> str:
+    """What counts rows on a device: the last bits of sums depend on it."""
+    return str(library()) if device.type == "cpu" else "PyTorch's operations"
 
 
 def file_facts(path: Path) -> dict[str, Any]:

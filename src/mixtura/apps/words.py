@@ -233,7 +233,8 @@ def standing(search: Any) -> list[int]:
 def close(search: Any) -> str:
     """Which models nearly won."""
     table, name = search.table_, search.criterion
-    above = table[name] - table[name][search.best_index_]
+    # Of two that are equal but for rounding, the other one may be below the best.
+    above = (table[name] - table[name][search.best_index_]).clip(min=0.0)
     order = [i for i in standing(search)[1:] if table["status"][i] not in UNSOUND]
     parts: list[str] = []
     least = -math.inf

@@ -4,12 +4,15 @@ import ctypes
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mixtura.covariance.quadratic import Norm, Quadratic, Squares, Vech
 from mixtura.e_step import Features, Raw
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
-from mixtura.native.library import library
+from mixtura.native.layout import PassJob
+from mixtura.native.library import library, usable
 from mixtura.rows import Chunk, Rows, Scratch
 
 KINDS: dict[type[Quadratic], int] = {Vech: 1, Squares: 2, Norm: 3}
@@ -28,22 +31,6 @@ GRAIN = 2**17
 """Multiplications worth waking a thread for."""
 
 ALIGN = 64
-
-
-class Job(ctypes.Structure):
-    """What the library is told, as pass.c declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "theta", "work", "loglik", "sums")),
-        *((name, ctypes.c_int64) for name in ("rows", "stride", "room", "apart")),
-        *(
-            (name, ctypes.c_int32)
-            for name in (
-                *("features", "components", "restarts", "kind", "quadratics", "count"),
-                *("block", "panel", "batch", "parts", "single", "ticket"),
-            )
-        ),
-    )
 
 
 class Cut(NamedTuple):
@@ -85,26 +72,28 @@ class Compiled(Features):
             and type(mixture.family) is Gaussian
             and type(mixture.covariance.quadratic) in KINDS
             and rows.dtype in (torch.float64, torch.float32)
-            and library().handle is not None
+            and usable()
         )
 
     def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__(mixture, scratch, dtype, device)
+        self.theta = self.theta.contiguous()
         # Features and responsibilities of a chunk never exist: only its rows do.
         self.bytes_per_row = mixture.shape[2] * dtype.itemsize
 
     def __call__(self, chunk: Chunk) -> Raw:
         restarts, components, features = self.mixture.shape
-        rows, (both, count), size = chunk.x.shape[1], self.theta.shape, chunk.x.itemsize
+        x, weight = along_rows(chunk.x), None if chunk.weight is None else chunk.weight.contiguous()
+        rows, (both, count), size = x.shape[1], self.theta.shape, x.itemsize
         how = cut(features, components, restarts, count, size)
         parts = max(1, min(torch.get_num_threads(), rows * both * count // GRAIN))
-        work = self.scratch.take("work", (1, parts * how.room // size), chunk.x)
-        sums = chunk.x.new_zeros(parts, restarts + both * count, dtype=torch.float64)
+        work = self.scratch.take("work", (1, parts * how.room // size), x)
+        sums = x.new_zeros(parts, restarts + both * count, dtype=torch.float64)
         loglik, total = sums[:, :restarts], sums[:, restarts:]
-        job = Job(
-            *(chunk.x.data_ptr(), None if chunk.weight is None else chunk.weight.data_ptr(), self.theta.data_ptr()),
+        job = PassJob(
+            *(x.data_ptr(), None if weight is None else weight.data_ptr(), self.theta.data_ptr()),
             *(work.data_ptr(), loglik.data_ptr(), total.data_ptr()),
-            *(rows, chunk.x.stride(0), how.room, sums.stride(0), features, components, restarts),
+            *(rows, x.stride(0), how.room, sums.stride(0), features, components, restarts),
             *(KINDS[type(self.mixture.covariance.quadratic)] if self.quadratics else 0, self.quadratics, count),
             *(how.block, how.panel, how.batch, parts, size == 4, 0),
         )
@@ -112,6 +101,11 @@ class Compiled(Features):
         found = sums.sum(0) if parts > 1 else sums[0]
         features_ = found[restarts:].view(restarts, components, count)
         return Raw(found[:restarts, None], features_[..., -1], features_, ())
+
+
+def along_rows(x: Float[Tensor, "D N"]) -> Float[Tensor, "D N"]:
+    """The same with the rows of each feature side by side in memory; whole features may lie anywhere."""
+    return x if x.shape[1] < 2 or x.stride(1) == 1 else x.contiguous()
 
 
 def by_features(mixture: Mixture, rows: Rows) -> Features:

@@ -14,8 +14,9 @@ from mixtura.em import Still
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN
-from mixtura.native.library import library
-from mixtura.native.runs import HANDED_BACK, STILL, Field, Job, Runs, Settings, known, unpacked
+from mixtura.native.layout import Begin, Field
+from mixtura.native.library import library, usable
+from mixtura.native.runs import HANDED_BACK, STILL, Runs, Settings, known, unpacked
 from mixtura.rows import TOLERANCE
 
 SHORT, SETTLED = 8, 1e-5
@@ -77,20 +78,10 @@ class Fits(NamedTuple):
     calm: np.ndarray
 
 
-class Begin(ctypes.Structure):
-    """Starts, as groups.h declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("runs", "uniforms", "white", "work")),
-        ("room", ctypes.c_int64),
-        *((name, ctypes.c_int32) for name in ("trials", "rounds", "parts", "ticket", "areas")),
-    )
-
-
 def serves(unit: Covariance, features: int, dtype: torch.dtype) -> bool:
     """The library is there and knows such mixtures."""
     zero = torch.zeros(1, 1, features, dtype=torch.float64)
-    return known(Mixture(zero[..., 0], zero, unit, Gaussian()), dtype, torch.device("cpu")) and bool(library().handle)
+    return known(Mixture(zero[..., 0], zero, unit, Gaussian()), dtype, torch.device("cpu")) and usable()
 
 
 def fit(groups: Groups, unit: Covariance, components: int, starts: int, seed: int, stop: Still, passes: int) -> Fits:
@@ -193,7 +184,7 @@ def begin(runs: Runs, groups: Groups, starts: int, seed: int) -> None:
     own, longest = runs.model.covariance.quadratic.size(features), int(groups.sizes.max())
     numbers = (features + 5) * longest + components * (2 * features + own + 2) + 2 * features * features + features
     room = -(-(8 * numbers + 8 * longest) // ALIGN) * ALIGN
-    job: Job = runs.job()
+    job = runs.job()
     work = torch.empty(job.parts * room, dtype=torch.uint8)
     asked = Begin(
         *(ctypes.addressof(job), uniforms.ctypes.data, white.ctypes.data, work.data_ptr(), room),

@@ -5,12 +5,14 @@
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "job.h"
 
 #define real double
 #define whole int64_t
+#define natural uint64_t
 #define SUFFIX _double
 #define LANES 4
 #define MANTISSA 52
@@ -28,6 +30,7 @@ static const double exp_terms_double[] = {1.0, 1.0, 0.50000000000000184039, 0.16
 #include "pass.h"
 #undef real
 #undef whole
+#undef natural
 #undef SUFFIX
 #undef LANES
 #undef MANTISSA
@@ -42,6 +45,7 @@ static const double exp_terms_double[] = {1.0, 1.0, 0.50000000000000184039, 0.16
 
 #define real float
 #define whole int32_t
+#define natural uint32_t
 #define SUFFIX _float
 #define LANES 8
 #define MANTISSA 23
@@ -73,15 +77,29 @@ static void run(void *data) {
     }
 }
 
-void LOCAL(spread)(void (*f)(void *), void *data, int parts) {
-    static void (*team)(void (*)(void *), void *, unsigned, unsigned);
-    static int looked;
-    if (!looked) {
-        *(void **)&team = dlsym(RTLD_DEFAULT, "GOMP_parallel");
-        looked = 1;
+typedef void team(void (*)(void *), void *, unsigned, unsigned);
+
+static team *found;
+static int looked;
+
+/* Threads do not outlive a fork, but a team in the child would wait for them: it gets on without. */
+static void alone(void) { found = 0; }
+
+static team *find(void) {
+    if (!__atomic_load_n(&looked, __ATOMIC_ACQUIRE)) {
+        team *here = 0;
+        *(void **)&here = dlsym(RTLD_DEFAULT, "GOMP_parallel");
+        if (here && pthread_atfork(0, 0, alone)) here = 0;
+        __atomic_store_n(&found, here, __ATOMIC_RELEASE);
+        __atomic_store_n(&looked, 1, __ATOMIC_RELEASE);
     }
-    if (team && parts > 1)
-        team(f, data, (unsigned)parts, 0);
+    return __atomic_load_n(&found, __ATOMIC_ACQUIRE);
+}
+
+void LOCAL(spread)(void (*f)(void *), void *data, int parts) {
+    team *with = parts > 1 ? find() : 0;
+    if (with)
+        with(f, data, (unsigned)parts, 0);
     else
         f(data);
 }

@@ -8,9 +8,11 @@
 
 typedef real NAME(vec) __attribute__((vector_size(32)));
 typedef whole NAME(ivec) __attribute__((vector_size(32)));
+typedef natural NAME(uvec) __attribute__((vector_size(32)));
 typedef double NAME(wide) __attribute__((vector_size(LANES * 8)));
 #define vec NAME(vec)
 #define ivec NAME(ivec)
+#define uvec NAME(uvec)
 #define wide NAME(wide)
 
 /* e^x for x ≤ 0: x = n log 2 + r, and the Chebyshev polynomial of e^r on |r| ≤ ½ log 2. 0 below LOWEST; NaN stays. */
@@ -21,15 +23,15 @@ INLINE vec NAME(expv)(vec x) {
     vec p = r * EXP_LAST;
     for (int i = EXP_TERMS - 1; i > 0; i--) p = (p + NAME(exp_terms)[i]) * r;
     p = p + NAME(exp_terms)[0];
-    const vec scaled = (vec)((ivec)p + ((ivec)n << MANTISSA));
-    return (vec)((ivec)scaled & ~(x < LOWEST));
+    const vec scaled = (vec)((uvec)p + ((uvec)n << MANTISSA)); /* unsigned: of a NaN this may wrap */
+    return (vec)(((ivec)scaled & ~(x < LOWEST)) | (x != x)); /* whatever a NaN carries */
 }
 
 /* log t for finite t > 0: t = 2^e m with m near 1, and the series of 2 artanh((m − 1) / (m + 1)). NaN stays. */
 INLINE vec NAME(logv)(vec t) {
     const ivec bits = (ivec)t - HALF_ROOT;
     const ivec e = bits >> MANTISSA;
-    const vec m = (vec)((ivec)t - (e << MANTISSA));
+    const vec m = (vec)((uvec)t - ((uvec)e << MANTISSA));
     const vec f = (m - 1) / (m + 1), s = f * f;
     vec p = s * 0;
     for (int i = LOG_TERMS; i > 0; i--) p = (p + (real)1 / (2 * i + 1)) * s;
@@ -243,6 +245,7 @@ void LOCAL(NAME(part))(const job *j, int64_t from, int64_t to, real *work, doubl
 
 #undef vec
 #undef ivec
+#undef uvec
 #undef wide
 #undef NAME
 #undef INLINE

@@ -16,7 +16,8 @@ from mixtura.em import Gain, Likelihood, Outcome, Pace, Rule, Steps, Still, Stop
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN, KINDS, cut
-from mixtura.native.library import library
+from mixtura.native.layout import Field, RunsJob
+from mixtura.native.library import library, usable
 from mixtura.record import Record
 from mixtura.rows import Rows
 
@@ -34,32 +35,6 @@ SLICE = 2**28
 
 SCALARS = 8
 RUNNING, STILL, USED_UP, HANDED_BACK = range(4)
-
-
-class Field(ctypes.Structure):
-    """Rows of a run, as run.c declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "total", "least")),
-        *((name, ctypes.c_int64) for name in ("rows", "stride")),
-    )
-
-
-class Job(ctypes.Structure):
-    """Runs, as run.c declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("fields", "which", "state", "bounds", "passes", "ended", "work")),
-        *((name, ctypes.c_double) for name in ("per_row", "tolerance", "added", "epsilon")),
-        *((name, ctypes.c_int64) for name in ("size", "room", "trace")),
-        *(
-            (name, ctypes.c_int32)
-            for name in (
-                *("restarts", "features", "components", "form", "shared", "kind", "quadratics", "count"),
-                *("block", "panel", "single", "squarem", "gain", "until", "most", "parts", "ticket", "areas"),
-            )
-        ),
-    )
 
 
 class Ends(NamedTuple):
@@ -93,7 +68,7 @@ def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Callable[[i
         and pace in (Steps, Squarem)
         and known(model, rows.dtype, rows.device)
         and held.x.shape[1] * model.shape[1] * model.covariance.quadratic.size(model.shape[2]) <= LIGHT
-        and library().handle is not None
+        and usable()
     )
 
 
@@ -173,7 +148,7 @@ class Runs:
         other.ended[other.ended != HANDED_BACK] = RUNNING
         return other
 
-    def job(self) -> Job:
+    def job(self) -> RunsJob:
         """What the library is told; what it points to lives as long as these runs."""
         (restarts, components, features), settings = self.model.shape, self.settings
         covariance, dtype = self.model.covariance, settings.dtype
@@ -186,7 +161,7 @@ class Runs:
         self.work = torch.empty(parts * room, dtype=torch.uint8)
         self.cost = max(1, self.longest * components * (count + 8) * restarts)
         stop = settings.stop
-        return Job(
+        return RunsJob(
             *(ctypes.addressof(self.fields), self.which.ctypes.data, self.state.ctypes.data, 0),
             *(self.passes.ctypes.data, self.ended.ctypes.data, self.work.data_ptr()),
             *(stop.tol if isinstance(stop, Gain) else stop.per_row, settings.tolerance, settings.added),
@@ -196,10 +171,10 @@ class Runs:
             *(0, settings.passes, parts, 0, 0),
         )
 
-    def go(self) -> Generator[tuple[Tensor, Tensor], None, Ends]:
-        """Run to the end; yields the running restarts and their bounds for every pass, after it."""
+    def go(self, told: bool = False) -> Generator[tuple[Tensor, Tensor], None, Ends]:
+        """Run to the end; where passes are ``told``, yields the running restarts and their bounds for each."""
         function, job = library().function("run"), self.job()
-        told, until, interrupted = int(self.passes.max()), int(self.passes.min()), False
+        seen, until, interrupted = int(self.passes.max()), int(self.passes.min()), False
         try:
             while (self.ended == RUNNING).any():
                 until = min(self.settings.passes, until + max(1, SLICE // self.cost))
@@ -209,12 +184,12 @@ class Runs:
                     self.bounds = more
                 job.bounds, job.trace, job.until = self.bounds.ctypes.data, self.bounds.shape[1], until
                 function(ctypes.byref(job))
-                for at in range(told, int(self.passes.max())):
+                for at in range(seen, int(self.passes.max()) if told else 0):
                     live = (self.passes > at).nonzero()[0]
                     yield torch.from_numpy(live), torch.from_numpy(self.bounds[live, at])
-                told = int(self.passes.max())
+                seen = int(self.passes.max())
         except KeyboardInterrupt:
-            if not (self.passes > 0).all():
+            if not ((self.passes > 0) | (self.ended == HANDED_BACK)).all():
                 raise
             interrupted = True
         return Ends(self.unpacked(), self.bounds[:, : self.passes.max()], self.passes, self.ended, interrupted)
@@ -248,8 +223,9 @@ def running(
     stop: Stop,
     passes: int,
     pace: Callable[[int, Stop], Pace],
+    told: bool = True,
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
-    """What :func:`mixtura.em.converging` does, where :func:`serves` holds.
+    """What :func:`mixtura.em.converging` does, where :func:`serves` holds; yields passes only if they are ``told``.
 
     The ring measures where the runs have ended, so that an outcome is the ring's word; restarts that the library
     handed back go on there.
@@ -259,7 +235,7 @@ def running(
     field = field_of(model, rows, rule)
     settings = Settings(stop, passes, pace is Squarem, rows.tolerance, rows.dtype, rule.floor.added)
     going = Runs(model, [field], np.zeros(model.shape[0]), settings)
-    ends = yield from going.go()
+    ends = yield from going.go(told)
     return (yield from measured(ends, rows, rule, stop, passes, pace))
 
 
@@ -279,30 +255,53 @@ def measured(
     ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Callable[[int, Stop], Pace]
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """The outcome of runs: what the ring says of each model, after going on where one was handed back."""
-    back = (ends.ended == HANDED_BACK) & (not ends.interrupted)
-    left = np.where(back, passes - ends.passes, 0)
-    took, still = ends.passes.astype(np.int64), ends.ended == STILL
-    bounds, groups, turns = ends.bounds.T, [], []
-    interrupted = ends.interrupted
-    for each in np.unique(left):
-        at = (left == each).nonzero()[0]
-        groups.append(at)
+    back, still, interrupted = ends.ended == HANDED_BACK, ends.ended == STILL, ends.interrupted
+    # Of a run that ended here, the last pass is measured anew; what was handed back has its next pass before it.
+    took = np.where(back, ends.passes, ends.passes - 1).astype(np.int64)
+    left = np.where(back, passes - took, 0)
+    bounds = ends.bounds.T.copy()
+    groups, turns = [], []
+    for most in np.unique(left):
+        at = (left == most).nonzero()[0]
         part = ends.model.take(torch.from_numpy(at))
-        if not each:
-            turns.append(turn(part, rows, rule))
-            bounds[took[at] - 1, at] = turns[-1].bound.numpy()
-            continue
-        outcome = yield from converging(part, rows, rule, stop, int(each), pace)
+        outcome = yield from onward(part, at, rows, rule, stop, 0 if interrupted else int(most), pace)
+        groups.append(at)
         turns.append(outcome.turn)
-        longer = int((took[at] + len(outcome.bounds)).max()) - len(bounds)
+        more, found = outcome.passes.numpy(), outcome.bounds.numpy()
+        longer = int((took[at] + more).max()) - len(bounds)
         bounds = np.concatenate([bounds, np.full((max(0, longer), bounds.shape[1]), np.nan)])
-        for i, r in enumerate(at):
-            more = int(outcome.passes[i])
-            bounds[took[r] :, r] = np.nan
-            bounds[took[r] : took[r] + more, r] = outcome.bounds[:more, i].numpy()
-            took[r] += more
-        still[at] = outcome.still.numpy()
+        row, run = (np.arange(len(found))[:, None] < more).nonzero()
+        bounds[took[at[run]] + row, at[run]] = found[row, run]
+        took[at] += more
+        still[at] |= outcome.still.numpy()
         interrupted = interrupted or outcome.interrupted
+    bounds[np.arange(len(bounds))[:, None] >= took] = np.nan
     order = torch.from_numpy(np.argsort(np.concatenate(groups)))
     whole: Turn = turns[0] if len(turns) == 1 else Record.cat(turns).take(order)
     return Outcome(whole, torch.from_numpy(took), torch.from_numpy(still), torch.from_numpy(bounds), interrupted)
+
+
+def onward(
+    model: Mixture,
+    at: np.ndarray,
+    rows: Rows,
+    rule: Rule,
+    stop: Stop,
+    passes: int,
+    pace: Callable[[int, Stop], Pace],
+) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
+    """The ring's word on some runs, by the numbers ``at`` that they have among all: one turn, or up to ``passes``."""
+    if not passes:
+        now = turn(model, rows, rule)
+        once = torch.ones(len(at), dtype=torch.long)
+        return Outcome(now, once, torch.zeros(len(at), dtype=torch.bool), now.bound[None])
+    steps = converging(model, rows, rule, stop, passes, pace)
+    try:
+        while True:
+            live, bound = next(steps)
+            try:
+                yield torch.from_numpy(at)[live], bound
+            except KeyboardInterrupt:
+                steps.throw(KeyboardInterrupt)
+    except StopIteration as end:
+        return end.value

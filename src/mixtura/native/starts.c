@@ -421,3 +421,6 @@ void LOCAL(agglomerate)(merging *j) {
     j->areas = 0;
     LOCAL(spread)(each_agglomerate, j, j->parts);
 }
+
+/* Bytes of the structures that Python fills, in the order of layout.py. */
+int LOCAL(layout_starts)(int which) { return (int)(which == 0 ? sizeof(means) : sizeof(merging)); }

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from mixtura.native.layout import Means, Merging
 from mixtura.native.library import library
 
 STEP = 16
@@ -21,29 +22,6 @@ SLICE = 2**30
 """Multiplications in one call, so that Ctrl-C is heard between restarts."""
 
 ALIGN = 64
-
-COMMON = ("restarts", "parts", "ticket", "areas")
-
-
-class Means(ctypes.Structure):
-    """k-means, as starts.c declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "weight", "u", "centres", "least", "labels", "columns", "work")),
-        *((name, ctypes.c_int64) for name in ("rows", "stride", "room")),
-        *((name, ctypes.c_int32) for name in ("features", "components", "trials", "rounds", *COMMON)),
-    )
-
-
-class Merging(ctypes.Structure):
-    """Agglomeration, as starts.c declares it."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("n", "mean", "scatter", "found", "work")),
-        *((name, ctypes.c_double) for name in ("prior",)),
-        *((name, ctypes.c_int64) for name in ("room",)),
-        *((name, ctypes.c_int32) for name in ("groups", "components", "features", *COMMON)),
-    )
 
 
 def serves(*tensors: Tensor) -> bool:

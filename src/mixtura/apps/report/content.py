@@ -184,7 +184,7 @@ def reproduce(fit: Fitted) -> Iterator[Block]:
     terms.append(("Model", " ".join(repr(facts.model).split())))
     if facts.seed is not None:
         terms.append(("Random seed", str(facts.seed)))
-    for label, key in (("Device", "device"), ("Threads", "threads")):
+    for label, key in (("Device", "device"), ("Threads", "threads"), ("Rows counted by", "counting")):
         if told.get(key) is not None:
             terms.append((label, str(told[key])))
     terms.append(("Software", ", ".join(f"{name} {version}" for name, version in facts.versions.items())))

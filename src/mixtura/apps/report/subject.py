@@ -22,10 +22,10 @@ class Fitted:
     ``told`` is what ``summary.json`` holds. All of its keys may be missing; where the model knows better than nothing,
     it is asked. Read are ``input`` (``file``, ``bytes``, ``sha256``), ``rows``, ``columns``, ``columns_left_out``,
     ``id``, ``steps`` (dicts with a ``name``) or ``transform``, ``counts``, ``loglik``, ``bic``, ``aic``, ``icl``,
-    ``status``, ``findings``, ``seed``, ``device``, ``threads``, ``versions``, ``call`` (the command or the Python call,
-    as text), ``doubt`` (as :meth:`mixtura.apps.doubt.Doubt.told`) and ``selection``: of a search over models
-    ``criterion``, ``best`` (a row of the table) and ``table`` (dict of lists); None where the number of components was
-    set beforehand.
+    ``status``, ``findings``, ``seed``, ``device``, ``threads``, ``counting``, ``versions``, ``call`` (the command or
+    the Python call, as text), ``doubt`` (as :meth:`mixtura.apps.doubt.Doubt.told`) and ``selection``: of a search over
+    models ``criterion``, ``best`` (a row of the table) and ``table`` (dict of lists); None where the number of
+    components was set beforehand.
 
     Attributes:
         name: heading.
