@@ -30,6 +30,9 @@ COARSE = 0.05
 FEWEST, MOST = 512, 131072
 """Rows in a chunk."""
 
+PATIENCE = 8
+"""Passes between two looks at a device that the host would have to wait for."""
+
 
 def rows_within(budget: int, bytes_per_row: int) -> int:
     """How many rows to take at a time so that their working arrays stay within a budget."""
@@ -108,6 +111,8 @@ class Rows:
         resident: largest data set, in bytes, kept on the device between passes.
         tolerance: nats of a log density that the feature map may lose to rounding.
         gaps: NaN stands for a missing entry; without it, rows are not looked at for any.
+        patience: passes that EM makes on these rows between two looks at what came out; None is 1 where parameters
+            live on the CPU, since looking costs nothing there, else ``PATIENCE``.
     """
 
     def __init__(
@@ -121,11 +126,13 @@ class Rows:
         resident: int = RESIDENT,
         tolerance: float = TOLERANCE,
         gaps: bool = False,
+        patience: int | None = None,
     ) -> None:
         self.source, self.gaps = source, gaps
         self.tolerance = tolerance
         self._coarse: Rows | None = None
         self.device = torch.device(device)
+        self.patience = patience or (1 if self.home.type == "cpu" else PATIENCE)
         self.budget = budget
         self.scratch = Scratch()
         self._totals: dict[Quadratic, Tensor] = {}
@@ -147,6 +154,7 @@ class Rows:
                 budget=self.budget,
                 tolerance=COARSE,
                 gaps=self.gaps,
+                patience=self.patience,
             )
         return self._coarse
 

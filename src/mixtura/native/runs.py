@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixtura.accelerate import FIRST, Squarem, chosen
 from mixtura.covariance.base import Covariance, Floor
-from mixtura.em import Gain, Likelihood, Outcome, Pace, Rule, Steps, Still, Stop, Turn, converging, turn
+from mixtura.em import Gain, Likelihood, Outcome, Pacing, Rule, Steps, Still, Stop, Turn, converging, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN, KINDS, cut
@@ -82,7 +82,7 @@ class Ends(NamedTuple):
 Watch = Callable[[Tensor, Tensor], object]
 
 
-def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Callable[[int, Stop], Pace]) -> bool:
+def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Pacing) -> bool:
     """The library is there, knows all of this, and there is little to count."""
     held = rows.held
     return (
@@ -213,7 +213,7 @@ def running(
     rule: Rule,
     stop: Stop,
     passes: int,
-    pace: Callable[[int, Stop], Pace],
+    pace: Pacing,
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """What :func:`mixtura.em.converging` does, where :func:`serves` holds.
 
@@ -241,7 +241,7 @@ def field_of(model: Mixture, rows: Rows, rule: Likelihood) -> Field:
 
 
 def measured(
-    ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Callable[[int, Stop], Pace]
+    ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """The outcome of runs: what the ring says of each model, after going on where one was handed back."""
     back = (ends.ended == HANDED_BACK) & (not ends.interrupted)
