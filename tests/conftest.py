@@ -23,6 +23,7 @@ UNCHECKED = (
     "test_cli",
     "test_commands",
     "test_convert",
+    "test_device",
     "test_estimator",
     "test_examples",
     "test_impute",

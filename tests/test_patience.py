@@ -23,7 +23,7 @@ RULE = Likelihood(Floor(torch.full((3,), 1e-9, dtype=torch.float64)))
 """With a floor that no sound fit reaches."""
 
 
-def overlapping(rows=400):
+def overlapping(rows=300):
     return clusters(np.random.default_rng(0), rows, 3, 3, apart=1.0)[0]
 
 
@@ -70,12 +70,19 @@ def same(seldom, always):
 
 @EVERY
 @PACES
-@pytest.mark.parametrize("patience", [2, 8, 1000])
-def test_the_outcome_is_that_of_looking_at_every_pass(name, pace, patience):
+def test_the_outcome_is_that_of_looking_at_every_pass(name, pace):
     x = overlapping()
-    always, seldom = both(starts(name, x, 4), x, RULE, Still(1e-6), 300, pace, patience)
+    always, seldom = both(starts(name, x, 4), x, RULE, Still(1e-4), 300, pace)
     assert bool(always.still.all())
     assert len(set(always.passes.tolist())) > 1, "the problem should have restarts that end at different passes"
+    same(seldom, always)
+
+
+@PACES
+@pytest.mark.parametrize("patience", [2, 5, 1000])
+def test_any_patience(pace, patience):
+    x = overlapping()
+    always, seldom = both(starts("full", x, 3), x, RULE, Still(1e-4), 300, pace, patience)
     same(seldom, always)
 
 
@@ -91,7 +98,7 @@ def test_what_is_told_is_told_of_every_pass():
     x, told = overlapping(), []
     for patience in (1, 8):
         rows = Rows(Array(x), origin=torch.zeros(3), patience=patience)
-        steps = converging(starts("full", x, 4), rows, RULE, Still(1e-6), 300)
+        steps = converging(starts("full", x, 4), rows, RULE, Still(1e-4), 300)
         told.append([(live.tolist(), bound.tolist()) for live, bound in steps])
     assert told[0] == told[1]
 
@@ -105,7 +112,7 @@ def test_collapsed_components_are_raised_to_the_floor_all_the_same(name, pace):
     start = starts(name, x, 3, seed=4)
     start.mean[:, 0] = torch.from_numpy(x[0])
     rule = Likelihood(Floor(torch.full((3,), 1e-4, dtype=torch.float64)))
-    always, seldom = both(start, x, rule, Still(1e-6), 200, pace)
+    always, seldom = both(start, x, rule, Still(1e-4), 200, pace)
     least = float(always.turn.model.covariance.variances().min())
     if not name.startswith("tied"):
         assert least == pytest.approx(1e-4, rel=1e-6)
@@ -121,7 +128,7 @@ def test_components_without_rows_are_dropped_all_the_same(name):
     x = overlapping()
     start = starts(name, x, 2)
     start.mean[1, 0] = 1e5
-    always, seldom = both(start, x, Likelihood(Floor()), Still(1e-6), 100, Steps)
+    always, seldom = both(start, x, Likelihood(Floor()), Still(1e-4), 100, Steps)
     assert float(seldom.turn.model.log_weight[1, 0]) == -torch.inf
     same(seldom, always)
 
@@ -141,7 +148,7 @@ def test_a_matrix_that_nothing_may_raise_fails_at_the_same_pass():
     x[::3] = x[0]
     start = starts("full", x, 2, seed=4)
     start.mean[0, 0] = torch.from_numpy(x[0])
-    always, seldom = both(start, x, Likelihood(Floor()), Still(1e-6), 200, Steps)
+    always, seldom = both(start, x, Likelihood(Floor()), Still(1e-4), 200, Steps)
     assert bool(always.turn.bound[0].isnan())
     assert 1 < int(always.passes[0]) < 200
     same(seldom, always)
@@ -165,7 +172,7 @@ def test_the_guard_takes_restarts_off_the_fast_path_between_looks():
 def test_an_interrupt_keeps_what_every_restart_has_reached(pace):
     x = overlapping()
     rows = Rows(Array(x), origin=torch.zeros(3), patience=8)
-    steps = converging(starts("full", x, 4), rows, RULE, Still(1e-6), 300, pace)
+    steps = converging(starts("full", x, 4), rows, RULE, Still(1e-4), 300, pace)
     while len(next(steps)[0]) == 4:
         pass
     next(steps)
@@ -192,7 +199,7 @@ def test_an_interrupt_between_looks_keeps_the_last_look(calls, monkeypatch):
 
     monkeypatch.setattr(em, "blind_turn", pressed)
     rows = Rows(Array(x), origin=torch.zeros(3), patience=8)
-    outcome = ended(converging(starts("full", x, 4), rows, RULE, Still(1e-6), 300))
+    outcome = ended(converging(starts("full", x, 4), rows, RULE, Still(1e-4), 300))
     assert outcome.interrupted
     assert int(outcome.passes.max()) % 8 == 1  # the first pass is looked at
     for r in range(4):
