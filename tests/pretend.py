@@ -98,5 +98,7 @@ class Pretend(TorchDispatchMode):
         masks = name.startswith("index") and any(
             isinstance(t, There) and t.dtype in (torch.bool, torch.uint8) for t in tree_leaves(args[1:2])
         )
-        if copied or masks or (far and name in WAITS):
+        # Their scalars are copied by a way that waits.
+        scalars = name == "where" and far and near
+        if copied or masks or scalars or (far and name in WAITS):
             self.waits.append(name)
