@@ -1,4 +1,4 @@
-"""One suite, any device and precision: ``pytest --device cuda --dtype float32``."""
+"""One suite, any device and precision: ``pytest --device cuda --dtype float32``; ``lazy`` is a device that pretends."""
 
 import os
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import jaxtyping
+import pretend
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ UNCHECKED = (
     "test_cli",
     "test_commands",
     "test_convert",
+    "test_device",
     "test_estimator",
     "test_examples",
     "test_impute",
@@ -53,14 +55,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--dtype", default="float64", choices=["float64", "float32"], help="working precision of rows")
 
 
-@pytest.fixture(scope="session")
-def device(request: pytest.FixtureRequest) -> torch.device:
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     name = request.config.getoption("--device")
+    if name == pretend.NAME:
+        with pretend.Pretend():
+            yield torch.device(name, 0)
+        return
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         pytest.skip(f"SKIPPED: device {name} is not here ({error})")
-    return torch.device(name)
+    yield torch.device(name)
 
 
 @pytest.fixture(scope="session")

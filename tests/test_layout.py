@@ -21,6 +21,8 @@ CORE = [
     "mixture",
     "covariance",
     "data",
+    "room",
+    "feed",
     "rows",
     "e_step",
     "gaps",

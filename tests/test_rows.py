@@ -11,7 +11,8 @@ from torch import Tensor
 from mixtura.covariance.quadratic import NORM, SQUARES, VECH
 from mixtura.data import About, Array
 from mixtura.record import Record
-from mixtura.rows import BUDGET, DERIVED, FEWEST, MOST, Rows, Scratch, weighted_mean
+from mixtura.room import BUDGET, FEWEST, MOST
+from mixtura.rows import DERIVED, Rows, Scratch, weighted_mean
 
 
 @dataclass(frozen=True, eq=False)

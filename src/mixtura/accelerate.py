@@ -1,6 +1,6 @@
 """Accelerate: SQUAREM, leaps along the way that EM takes, taken back where they do not climb."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from mixtura.covariance.base import Floor
-from mixtura.em import Likelihood, Stop, Turn
+from mixtura.em import Likelihood, Stop, Turn, kept
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 
@@ -34,63 +34,84 @@ class Squarem:
     Where a step of EM gains little, another one follows instead of a leap, for the stopping test to judge by; if the
     restart is not still, leaps go on.
 
+    On a device whose values are not looked at in every pass, decisions are made there: what a leap would need is
+    computed in every pass, whether one is due or not. NumPy's calls on a few numbers are cheaper than torch's, so that
+    what is known of the restarts is NumPy's where looking costs nothing.
+
     Args:
         restarts: how many.
         stop: the stopping test, whose ``enough`` says what little is.
+        device: where to keep what is known of the restarts; None: in NumPy's arrays.
     """
 
-    def __init__(self, restarts: int, stop: Stop) -> None:
-        self.stop = stop
+    def __init__(self, restarts: int, stop: Stop, device: torch.device | None = None) -> None:
+        self.stop, self.device = stop, device
         self.passes = 0
         self.before: Mixture | None = None
-        self.longest = np.full(restarts, FIRST)
-        self.least = np.full(restarts, np.inf)
-        self.steps = np.zeros(restarts, dtype=np.int64)  # of EM, since the last leap
-        self.waiting = np.zeros(restarts, dtype=bool)
-        self.alpha = np.ones(restarts)  # of the leaps that are being measured; 1 where there is none
+        self.longest = self._known(np.full(restarts, FIRST))
+        self.least = self._known(np.full(restarts, np.inf))
+        self.steps = self._known(np.zeros(restarts, dtype=np.int64))  # of EM, since the last leap
+        self.waiting = self._known(np.zeros(restarts, dtype=bool))
+        self.alpha = self._known(np.ones(restarts))  # of the leaps that are being measured; 1 where there is none
+
+    def _known(self, each: Any) -> Any:
+        """Numbers of restarts, where they are kept: NumPy's arrays or tensors, which understand the same below."""
+        if self.device is None:
+            return each.cpu().numpy() if isinstance(each, Tensor) else each
+        return each if isinstance(each, Tensor) else torch.from_numpy(each).to(self.device)
+
+    def _any(self, which: Any) -> bool:
+        """Some restart is one of these; it may be, where nobody looks."""
+        return self.device is not None or bool(which.any())
 
     @property
-    def steady(self) -> np.ndarray:
+    def steady(self) -> Any:
         """(R,), restarts whose last two steps were EM's own: their gains tell how far they have to go."""
         return self.steps >= 2
 
     def take(self, stay: np.ndarray) -> None:
         """Go on with these restarts."""
         for name in ("longest", "least", "steps", "waiting", "alpha"):
-            setattr(self, name, getattr(self, name)[stay])
+            setattr(self, name, kept(getattr(self, name), stay))
         if self.before is not None:
             self.before = self.before.take(torch.from_numpy(stay).to(self.before.mean.device))
 
     def ahead(self, now: Turn) -> Mixture:
         """The models to measure next: where EM arrives, or a leap."""
-        after = now.next()
+        after, xp = now.next(), self._xp
         self.passes += 1
-        self.alpha = np.ones(len(self.steps))
+        self.alpha = xp.ones_like(self.longest)
         ready = (self.steps >= 1) & ~self.waiting
-        if self.before is None or self.passes < BEGIN or not ready.any():
+        if self.before is None or self.passes < BEGIN or not self._any(ready):
             return after
         assert isinstance(now.rule, Likelihood)
-        found = lengths(self.before, now.model, after).cpu().numpy()
-        self.alpha = np.where(ready & (found > 1), np.minimum(found, self.longest), 1.0)
-        if not (self.alpha > 1).any():
+        found = self._known(lengths(self.before, now.model, after))
+        self.alpha = xp.where(ready & (found > 1), xp.minimum(found, self.longest), 1.0)
+        if not self._any(self.alpha > 1):
             return after
-        alpha = torch.from_numpy(self.alpha).to(now.bound.device)
+        alpha = torch.as_tensor(self.alpha).to(now.bound.device)
         return chosen(alpha > 1, leap(self.before, now.model, after, alpha, now.rule.floor), after)
 
     def settle(self, now: Turn, then: Turn) -> Turn:
         """The turn that counts: the new one, or the one before it where a leap did not climb."""
-        gain = (then.bound - now.bound).cpu().numpy()
+        xp, gain = self._xp, self._known(then.bound - now.bound)
         leaping = self.alpha > 1
         failed = leaping & ~(gain >= 0)
         reached = leaping & ~failed & (self.alpha >= self.longest)
-        self.longest = np.where(reached, self.longest * FACTOR, self.longest)
-        self.longest = np.where(failed, np.maximum(self.longest / FACTOR, SHORTEST), self.longest)
-        self.steps = np.where(leaping, 0, self.steps + 1)
-        enough = np.minimum(self.stop.enough(now.moments.n.sum(1).cpu().numpy()), self.least)
+        longest = xp.where(reached, self.longest * FACTOR, self.longest)
+        self.longest = xp.where(failed, (longest / FACTOR).clip(min=SHORTEST), longest)
+        self.steps = xp.where(leaping, 0, self.steps + 1)
+        enough = xp.minimum(self.stop.enough(self._known(now.moments.n.sum(1))), self.least)
         self.waiting = (self.steps == 1) & (gain <= enough)
-        self.least = np.where(self.waiting, np.abs(gain) / 2, self.least)
+        self.least = xp.where(self.waiting, abs(gain) / 2, self.least)
         self.before = now.model
-        return chosen(torch.from_numpy(~failed).to(now.bound.device), then, now) if failed.any() else then
+        if not self._any(failed):
+            return then
+        return chosen(torch.as_tensor(~failed).to(now.bound.device), then, now)
+
+    @property
+    def _xp(self) -> Any:
+        return np if self.device is None else torch
 
 
 def lengths(zero: Mixture, one: Mixture, two: Mixture) -> Float64[Tensor, "R"]:

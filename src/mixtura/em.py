@@ -1,8 +1,9 @@
 """EM: the rule that turns moments into the next mixture, one turn of the ring, and turning it until it is still."""
 
 from collections.abc import Callable, Generator, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ class Rule(Protocol):
     def update(self, moments: Moments, model: Mixture) -> Mixture:
         """The next model."""
 
+    def blindly(self) -> "Rule":
+        """The same rule, which reads nothing from the device: what it would have to look at to mend becomes NaN."""
+
 
 @dataclass(frozen=True)
 class Likelihood:
@@ -46,7 +50,7 @@ class Likelihood:
 
     def update(self, moments: Moments, model: Mixture) -> Mixture:
         share = moments.n / moments.n.sum(1, keepdim=True)
-        if float(share.min()) > EMPTY:
+        if not self.floor.blind and float(share.min()) > EMPTY:
             return self._maximise(moments, model, share)
         least = EMPTY * moments.n.sum(1, keepdim=True)
         alive = moments.n > least
@@ -54,6 +58,9 @@ class Likelihood:
         s1 = torch.where(alive[..., None], moments.s1, 0.0)
         share = n / n.sum(1, keepdim=True)
         return dropped(self._maximise(replace(moments, n=n, s0=s0, s1=s1), model, share), model, alive)
+
+    def blindly(self) -> "Likelihood":
+        return replace(self, floor=self.floor._replace(blind=True))
 
     def _maximise(self, moments: Moments, model: Mixture, share: Float64[Tensor, "R K"]) -> Mixture:
         n = moments.n
@@ -117,6 +124,19 @@ def turn(model: Mixture, rows: Rows, rule: Rule, before: Turn | None = None) -> 
     return Turn(model, moments, rule.bound(moments, model), by_features, rule, resting)
 
 
+def blind_turn(model: Mixture, rows: Rows, rule: Rule, before: Turn, fast: Bool[Tensor, "R"]) -> Turn:
+    """The same, with nothing read from the device: where the guard would take a restart off its path, its bound is NaN.
+
+    ``fast`` is ``before.fast`` on the CPU, and the rule a blind one.
+    """
+    moments = measure(model.expected, rows, fast)
+    bound, resting = rule.bound(moments, model), before.resting - 1
+    if resting < 0:
+        safe = (risk(model.expected, rows.dtype) < rows.tolerance) | ~before.fast
+        bound, resting = torch.where(safe, bound, torch.nan), 0
+    return Turn(model, moments, bound, before.fast, rule, resting)
+
+
 def em(model: Mixture, rows: Rows, rule: Rule) -> Iterator[Turn]:
     """Turns without end, to be watched in a ``for`` loop."""
     now = turn(model, rows, rule)
@@ -135,8 +155,8 @@ class Stop(Protocol):
         All are (R,) arrays of NumPy, whose calls on a few numbers are cheaper than torch's.
         """
 
-    def enough(self, weight: np.ndarray) -> np.ndarray:
-        """A gain of a pass, in nats, that is worth judging by."""
+    def enough(self, weight: Any) -> Any:
+        """A gain of a pass, in nats, that is worth judging by: (R,), of the kind of ``weight``, NumPy's or a tensor."""
 
 
 SWINGS = 12
@@ -155,7 +175,7 @@ class Still(NamedTuple):
 
     per_row: float = 1e-7
 
-    def enough(self, weight: np.ndarray) -> np.ndarray:
+    def enough(self, weight: Any) -> Any:
         return self.per_row * weight
 
     def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -190,7 +210,7 @@ class Gain(NamedTuple):
     tol: float
     previous: float | None = None
 
-    def enough(self, weight: np.ndarray) -> np.ndarray:
+    def enough(self, weight: Any) -> Any:
         return self.tol * weight
 
     def __call__(self, bounds: list[np.ndarray], weight: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -201,15 +221,16 @@ class Gain(NamedTuple):
         return np.abs(bounds[-1] / weight - before) < self.tol
 
 
+@runtime_checkable
 class Pace(Protocol):
     """How a batch of restarts goes from turn to turn."""
 
     @property
-    def steady(self) -> np.ndarray:
+    def steady(self) -> np.ndarray | Tensor:
         """(R,), restarts whose last gains are EM's own, so that the stopping test may judge by them."""
 
     def take(self, stay: np.ndarray) -> None:
-        """Go on with these restarts."""
+        """Go on with these restarts, given by their places or a mask."""
 
     def ahead(self, now: Turn) -> Mixture:
         """The models to measure next."""
@@ -218,14 +239,24 @@ class Pace(Protocol):
         """The turn that counts, of the last one and the new one."""
 
 
+Pacing = Callable[[int, Stop, torch.device | None], Pace]
+"""Makes a pace for so many restarts, which keeps what it knows of them on a device, or None: in NumPy's arrays."""
+
+
+def kept(known: np.ndarray | Tensor, stay: np.ndarray) -> np.ndarray | Tensor:
+    """What is known of restarts, (R, ...), of those that stay."""
+    return known[torch.from_numpy(stay).to(known.device)] if isinstance(known, Tensor) else known[stay]
+
+
 class Steps:
     """EM as it is, step by step."""
 
-    def __init__(self, restarts: int, stop: Stop) -> None:
-        self.steady = np.ones(restarts, dtype=bool)
+    def __init__(self, restarts: int, stop: Stop, device: torch.device | None = None) -> None:
+        every = np.ones(restarts, dtype=bool)
+        self.steady: np.ndarray | Tensor = every if device is None else torch.from_numpy(every).to(device)
 
     def take(self, stay: np.ndarray) -> None:
-        self.steady = self.steady[stay]
+        self.steady = kept(self.steady, stay)
 
     def ahead(self, now: Turn) -> Mixture:
         return now.next()
@@ -257,18 +288,123 @@ def rounding_noise(bound: np.ndarray, weight: np.ndarray, dtype: torch.dtype) ->
     return torch.finfo(dtype).eps * (np.abs(bound) + weight)
 
 
+class Seen(NamedTuple):
+    """A turn, and what the host knows of it.
+
+    Attributes:
+        turn: of the restarts that were running when it was made.
+        bound: (R,).
+        steady: (R,), of the pace.
+    """
+
+    turn: Turn
+    bound: np.ndarray
+    steady: np.ndarray
+
+
+class Looks:
+    """Turns one after the other, of which ``rows.patience`` are made in a row before the host looks at any.
+
+    Looking makes the host wait for the device, and then the device for the host. Turns between looks are blind: they
+    do only what needs no look, and where that is not enough (a matrix below the floor, a restart that the feature map
+    serves no longer) a bound becomes NaN. Then these turns are made once more, each with a look, and so are as many
+    after them; where that was not enough twice as many the next time. So a look finds exactly what looking at every
+    turn would have found, but for leaps that cannot be measured blindly: they are taken back.
+
+    Args:
+        model: the starts.
+        rows: what is counted.
+        rule: how moments become the next model.
+        pace: how restarts go from turn to turn.
+        passes: how many turns there may be.
+
+    Attributes:
+        last: the last turn that was told, None before the first.
+        place: (R,), the places of the restarts that still run among those of ``last``.
+    """
+
+    def __init__(self, model: Mixture, rows: Rows, rule: Rule, pace: Pace, passes: int) -> None:
+        self.model, self.rows, self.rule, self.pace = model, rows, rule, pace
+        self.left, self.careful, self.stretch = passes, 1, rows.patience
+        self.seen: list[Seen] = []
+        self.last: Turn | None = None
+        self.place = np.arange(model.expected.shape[0])
+
+    def step(self) -> tuple[np.ndarray, np.ndarray]:
+        """One more turn: its bounds, and which restarts are steady, of those that still run."""
+        if not self.seen:
+            self.seen = self._looked()
+        self.left -= 1
+        self.last, bound, steady = self.seen.pop(0)
+        return bound[self.place], steady[self.place]
+
+    def part(self, at: np.ndarray) -> Turn:
+        """The last turn of some of the restarts that still run, given by a mask."""
+        assert self.last is not None
+        place = self.place[at]
+        return self.last if len(place) == len(self.last.bound) else self.last.take(index(place, self.last))
+
+    def leave(self, done: np.ndarray) -> None:
+        """Go on without these."""
+        self.place = self.place[~done]
+
+    def _looked(self) -> list[Seen]:
+        now = self.last
+        if now is not None and len(self.place) < len(now.bound):
+            now = now.take(index(self.place, now))
+            self.pace.take(self.place)
+            self.last, self.place = now, np.arange(len(self.place))
+        if now is not None and self.rows.patience > 1 and not self.careful:
+            before, seen = copy(self.pace), self._blindly(now, min(self.rows.patience, self.left))
+            if not any(np.isnan(each.bound).any() for each in seen):
+                self.stretch = self.rows.patience
+                return seen
+            self.pace, self.careful, self.stretch = before, self.stretch, 2 * self.stretch
+        self.careful = max(0, self.careful - 1)
+        if now is None:
+            then = turn(self.model, self.rows, self.rule)
+        else:
+            then = self.pace.settle(now, turn(self.pace.ahead(now), self.rows, self.rule, now))
+        return [Seen(then, then.bound.cpu().numpy(), on_host(self.pace.steady))]
+
+    def _blindly(self, now: Turn, passes: int) -> list[Seen]:
+        """Some turns after this one, and one look at the end."""
+        rule, fast = self.rule.blindly(), now.fast.cpu()
+        calm = bool((risk(now.model.expected, self.rows.dtype) < CALM * self.rows.tolerance).all())
+        turns, steady = [], []
+        now = replace(now, rule=rule, resting=RESTING if calm else 0)
+        for _ in range(passes):
+            now = self.pace.settle(now, blind_turn(self.pace.ahead(now), self.rows, rule, now, fast))
+            turns.append(replace(now, rule=self.rule, resting=0))
+            steady.append(torch.as_tensor(self.pace.steady).to(now.bound))
+        told = torch.stack([*(each.bound for each in turns), *steady]).cpu().numpy()
+        each = zip(turns, told[:passes], told[passes:] > 0, strict=True)
+        return [Seen(*one) for one in each]
+
+
+def index(place: np.ndarray, like: Turn) -> Tensor:
+    """Places of restarts, where their parameters are."""
+    return torch.from_numpy(place).to(like.bound.device)
+
+
+def on_host(known: np.ndarray | Tensor) -> np.ndarray:
+    """What a pace knows, as NumPy's."""
+    return known.cpu().numpy() if isinstance(known, Tensor) else known
+
+
 def converging(
     model: Mixture,
     rows: Rows,
     rule: Rule,
     stop: Stop,
     passes: int,
-    pace: Callable[[int, Stop], Pace] = Steps,
+    pace: Pacing = Steps,
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """Turn until every restart is still, finished ones leaving the batch.
 
-    Yields the indices of the restarts that are running and their bounds, after every pass; returns the outcome. Ctrl-C
-    ends it with what every restart has reached.
+    Yields the indices of the restarts that are running and their bounds, after every pass, on the CPU; returns the
+    outcome. Where ``rows.patience`` is more than 1 this comes in bursts, at each look; a restart ends with the pass in
+    which it became still all the same. Ctrl-C ends it with what every restart has reached.
     """
     restarts = model.expected.shape[0]
     live = np.arange(restarts)
@@ -276,36 +412,33 @@ def converging(
     bounds = np.full((0, restarts), np.nan)
     took, still = np.zeros(restarts, dtype=np.int64), np.zeros(restarts, dtype=bool)
     weight = np.empty(0)
-    now: Turn | None = None
-    going = pace(restarts, stop)
+    looks = Looks(model, rows, rule, pace(restarts, stop, rows.home if rows.patience > 1 else None), passes)
     interrupted = False
     try:
         for count in range(1, passes + 1):
-            now = turn(model, rows, rule) if now is None else going.settle(now, turn(going.ahead(now), rows, rule, now))
-            if count == 1:
-                weight = now.moments.n.sum(1).cpu().numpy()
+            bound, steady = looks.step()
+            if looks.last is not None and count == 1:
+                weight = looks.last.moments.n.sum(1).cpu().numpy()
             if count > len(bounds):
                 bounds = np.concatenate([bounds, np.full((count, restarts), np.nan)])
-            bound = bounds[count - 1, live] = now.bound.cpu().numpy()
+            bounds[count - 1, live] = bound
             took[live] = count
-            yield torch.from_numpy(live), now.bound
+            yield torch.from_numpy(live), torch.from_numpy(bound)
             recent = [row[live] for row in bounds[max(0, count - 2 * SWINGS) : count]]
-            quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype)) & going.steady
+            quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype)) & steady
             done = quiet | np.isnan(bound) | (count == passes)
             still[live] = quiet
-            if done.all():
-                ended.append((live, now))
-                break
             if done.any():
-                gone, stay = (torch.from_numpy(at).to(now.bound.device) for at in (done, ~done))
-                ended.append((live[done], now.take(gone)))
-                live, weight, now = live[~done], weight[~done], now.take(stay)
-                going.take(~done)
+                ended.append((live[done], looks.part(done)))
+                looks.leave(done)
+                live, weight = live[~done], weight[~done]
+            if not len(live):
+                break
     except KeyboardInterrupt:
-        if now is None:
+        if looks.last is None:
             raise
         interrupted = True
-        ended.append((live, now))
+        ended.append((live, looks.part(np.ones(len(live), dtype=bool))))
     passed, quieted, trace = (torch.from_numpy(a) for a in (took, still, bounds[: took.max(initial=0)]))
     return Outcome(in_order(ended), passed, quieted, trace, interrupted)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from mixtura.data.base import Source
 from mixtura.missing import filled
 from mixtura.mixture import Mixture
-from mixtura.rows import BUDGET, rows_within
+from mixtura.room import BUDGET, rows_within
 
 
 def imputed(mixture: Mixture, source: Source, home: torch.device) -> Float[Tensor, "N D"]:

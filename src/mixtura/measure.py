@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -25,17 +26,27 @@ class Parts(Record):
 def measure(mixture: Mixture, rows: Rows, fast: Bool[Tensor, "R"]) -> Moments:
     """One pass over the rows: the moments of every restart.
 
-    Restarts flagged in ``fast`` go through the feature map, the others through the definition; rows with gaps
-    have a count of their own. All report in the same frame, so they add up and mix.
+    Restarts flagged in ``fast`` (on the CPU, so that nobody waits for a device) go through the feature map, the others
+    through the definition; rows with gaps have a count of their own. All report in the same frame, so they add up and
+    mix.
     """
-    if bool(fast.all()):
+    by_map = fast.cpu().numpy()
+    if by_map.all():
         return _count_all([by_features(mixture, rows)], mixture, rows)
-    if not bool(fast.any()):
+    if not by_map.any():
         return _count_all([Whitened(mixture, rows.scratch, rows.dtype, rows.device)], mixture, rows)
-    which = [at.nonzero()[:, 0] for at in (fast, ~fast)]
-    served, other = (mixture.take(at) for at in which)
+    which = [at.nonzero()[0] for at in (by_map, ~by_map)]
+    served, other = (mixture.take(placed(at, rows)) for at in which)
     counts = [by_features(served, rows), Whitened(other, rows.scratch, rows.dtype, rows.device)]
-    return _count_all(counts, mixture, rows, torch.cat(which).argsort())
+    return _count_all(counts, mixture, rows, placed(np.concatenate(which).argsort(), rows))
+
+
+def placed(at: np.ndarray, rows: Rows) -> Tensor:
+    """An index where the parameters are; kept there, since every copy makes the host wait for a device."""
+    index = torch.from_numpy(at)
+    if rows.home.type == "cpu":
+        return index
+    return rows.scratch.derived(("index", at.tobytes()), lambda: index.to(rows.home))
 
 
 def _count_all(counts: list[Count], mixture: Mixture, rows: Rows, order: Tensor | None = None) -> Moments:

@@ -12,7 +12,7 @@ from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.array import Array
 from mixtura.draws import stream
 from mixtura.e_step import risk
-from mixtura.em import Likelihood, Outcome, Pace, Rule, Steps, Stop
+from mixtura.em import Likelihood, Outcome, Pacing, Rule, Steps, Stop
 from mixtura.mixture import Mixture
 from mixtura.rows import COARSE, Rows
 from mixtura.survey import SAMPLE, Sample, Survey
@@ -71,7 +71,7 @@ class Plan(NamedTuple):
     seed: int
     device: torch.device
     dtype: torch.dtype | None = None
-    pace: Callable[[int, Stop], Pace] = Steps
+    pace: Pacing = Steps
     watch: Callable[[Tensor, Tensor], Any] | None = None
 
 

@@ -239,7 +239,7 @@ R = TypeVar("R", bound=Record)
 
 def select(record: R, at: list[int]) -> R:
     """Some of the restarts, in this order."""
-    return record.take(torch.tensor(at, device=record.leaves()[0].device))
+    return record.take(torch.tensor(at).to(record.leaves()[0].device))
 
 
 # ---- who goes on

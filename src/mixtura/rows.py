@@ -9,14 +9,10 @@ from torch import Tensor
 
 from mixtura.covariance.quadratic import Quadratic
 from mixtura.data.base import Block, Source
+from mixtura.feed import CudaLane, Feed
 from mixtura.gaps import Group, grouped
 from mixtura.record import Record
-
-BUDGET = 16 * 2**20
-"""Bytes that one chunk's features and responsibilities may take together."""
-
-RESIDENT = 48 * 2**20
-"""Data sets up to this many bytes are kept centred and transposed; larger ones are read again in every pass."""
+from mixtura.room import BUDGET, MOST, Room, room_on, rows_within
 
 DERIVED = 16 * 2**20
 """Bytes of features that are kept from pass to pass; only those of small data fit."""
@@ -27,13 +23,8 @@ TOLERANCE = 1e-3
 COARSE = 0.05
 """The same where only the way to an optimum is looked for, in float32."""
 
-FEWEST, MOST = 512, 131072
-"""Rows in a chunk."""
-
-
-def rows_within(budget: int, bytes_per_row: int) -> int:
-    """How many rows to take at a time so that their working arrays stay within a budget."""
-    return min(MOST, max(FEWEST, budget // max(1, bytes_per_row)))
+PATIENCE = 8
+"""Passes between two looks at a device that the host would have to wait for."""
 
 
 T = TypeVar("T", bound=Record)
@@ -104,10 +95,12 @@ class Rows:
         dtype: working dtype; None keeps the source's. float32 where the device has no float64.
         device: where chunks are placed.
         origin: (D,) subtracted from every row; None takes the weighted mean (one pass).
-        budget: bytes that the working arrays of one chunk may take.
-        resident: largest data set, in bytes, kept on the device between passes.
+        budget: bytes that the working arrays of one chunk may take; None is what suits the device.
+        resident: largest data set, in bytes, kept on the device between passes; None is what suits the device.
         tolerance: nats of a log density that the feature map may lose to rounding.
         gaps: NaN stands for a missing entry; without it, rows are not looked at for any.
+        patience: passes that EM makes on these rows between two looks at what came out; None is 1 where parameters
+            live on the CPU, since looking costs nothing there, else ``PATIENCE``.
     """
 
     def __init__(
@@ -117,16 +110,20 @@ class Rows:
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         origin: Tensor | None = None,
-        budget: int = BUDGET,
-        resident: int = RESIDENT,
+        budget: int | None = None,
+        resident: int | None = None,
         tolerance: float = TOLERANCE,
         gaps: bool = False,
+        patience: int | None = None,
     ) -> None:
         self.source, self.gaps = source, gaps
         self.tolerance = tolerance
         self._coarse: Rows | None = None
         self.device = torch.device(device)
-        self.budget = budget
+        self.patience = patience or (1 if self.home.type == "cpu" else PATIENCE)
+        room = room_on(self.device)
+        self.room = Room(budget or room.budget, room.resident if resident is None else resident, room.most)
+        self._feed: Feed | None = None
         self.scratch = Scratch()
         self._totals: dict[Quadratic, Tensor] = {}
         storage = next(iter(source.blocks(1))).x.dtype
@@ -134,7 +131,8 @@ class Rows:
         # Rounded to the storage dtype, so that x − origin is one correctly rounded subtraction.
         self.origin = (weighted_mean(source) if origin is None else origin).to("cpu", storage)
         n, d = source.shape
-        self._resident = self._whole() if n is not None and n * d * self.dtype.itemsize <= resident else None
+        kept = n is not None and n * d * self.dtype.itemsize <= self.room.resident
+        self._resident = self._whole() if kept else None
 
     def coarse(self) -> "Rows":
         """The same rows in float32, which are counted faster: to find the way to an optimum, not to measure it."""
@@ -144,9 +142,10 @@ class Rows:
                 dtype=torch.float32,
                 device=self.device,
                 origin=self.origin,
-                budget=self.budget,
+                budget=self.room.budget,
                 tolerance=COARSE,
                 gaps=self.gaps,
+                patience=self.patience,
             )
         return self._coarse
 
@@ -160,14 +159,17 @@ class Rows:
         """Where parameters and sums live: the row device, or the CPU where that has no float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
-    def _place(self, block: Block, out: Tensor | None = None) -> Chunk:
+    def _place(self, block: Block, out: Tensor | None = None, feed: Feed | None = None) -> Chunk:
         # In the wider of both dtypes: a float64 origin must not be rounded to the rows' float32, nor the other way.
         wide = torch.promote_types(block.x.dtype, self.dtype)
         x = torch.sub(block.x.to(wide).T, self.origin.to(block.x.device, wide)[:, None], out=out)
-        x = x.to(self.device, self.dtype).contiguous()
-        if block.weight is None:
+        both = [x] if block.weight is None else [x, block.weight]
+        if feed is not None:
+            both = feed.send(both, self.dtype)
+        x, *weights = (t.to(self.device, self.dtype).contiguous() for t in both)
+        if not weights:
             return Chunk(x, None, block.start)
-        weight = block.weight.to(self.device, self.dtype).contiguous()
+        weight = weights[0]
         # A row that does not count may hold anything, also what overflows.
         return Chunk(torch.where(weight > 0, x, 0.0), weight, block.start)
 
@@ -177,8 +179,14 @@ class Rows:
             return None
         return self.scratch.take("rows", (x.shape[1], len(x)), x)
 
+    def _fed(self) -> Feed | None:
+        """How chunks come to the device where they are copied beside the count: from the CPU to a CUDA device."""
+        if self._feed is None and self.device.type == "cuda":
+            self._feed = Feed(CudaLane(self.device))
+        return self._feed
+
     def _whole(self) -> Chunk:
-        parts = [self._place(block) for block in self.source.blocks(rows_within(self.budget, 8 * len(self.origin)))]
+        parts = [self._place(block) for block in self.source.blocks(self.within(8 * len(self.origin)))]
         if len(parts) > 1:
             weights = [p.weight for p in parts if p.weight is not None]
             parts = [Chunk(torch.cat([p.x for p in parts], 1), torch.cat(weights) if weights else None, 0)]
@@ -191,7 +199,8 @@ class Rows:
         """
         if self._resident is None:
             for block in self.source.blocks(rows):
-                chunk = self._place(block, self._buffer(block.x) if reuse else None)
+                feed = self._fed() if reuse and block.x.device.type == "cpu" else None
+                chunk = self._place(block, self._buffer(block.x) if reuse else None, feed)
                 yield chunk.sorted() if self.gaps else chunk
         else:
             x, weight, groups = self._resident.x, self._resident.weight, self._resident.groups
@@ -199,6 +208,10 @@ class Rows:
                 part = slice(start, start + rows)
                 yield Chunk(x[:, part], None if weight is None else weight[part], start, lasting=True, groups=groups)
                 groups = ()
+
+    def within(self, bytes_per_row: int) -> int:
+        """How many rows to take at a time so that their working arrays stay within the budget."""
+        return self.room.rows(bytes_per_row)
 
     def empty(self) -> Chunk:
         """No rows: counting it is the zero of any count."""
@@ -212,7 +225,7 @@ class Rows:
         chunk has.
         """
         total: T | None = None
-        for chunk in self.chunks(rows_within(self.budget, bytes_per_row), reuse=True):
+        for chunk in self.chunks(self.within(bytes_per_row), reuse=True):
             part = count(chunk).map(self._to_home)
             total = part if total is None else total + part
         return count(self.empty()).map(self._to_home) if total is None else total
@@ -225,7 +238,7 @@ class Rows:
         if quadratic not in self._totals:
             size = quadratic.size(len(self.origin))
             total = torch.zeros(size, dtype=torch.float64, device=self.home)
-            for x, weight, *_ in self.chunks(rows_within(self.budget, 8 * size)):
+            for x, weight, *_ in self.chunks(self.within(8 * size)):
                 x64 = x.to(self.home).to(torch.float64)
                 features = self.scratch.take("quadratic", (size, x.shape[1]), x64)
                 quadratic.write(x64, features)

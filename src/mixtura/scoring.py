@@ -13,7 +13,7 @@ from mixtura.data.base import ALL, Block, Source
 from mixtura.e_step import Count, Whitened, scorer
 from mixtura.missing import Marginal
 from mixtura.mixture import Mixture
-from mixtura.rows import Rows, Scratch, rows_within
+from mixtura.rows import Rows, Scratch
 
 
 class Scorer:
@@ -112,7 +112,7 @@ class Scores:
         self.wide = torch.float64 if self.rows.home == self.rows.device else self.rows.dtype
 
     def _joints(self) -> Any:
-        each = rows_within(self.rows.budget, self.count.bytes_per_row)
+        each = self.rows.within(self.count.bytes_per_row)
         for chunk in self.rows.chunks(each, reuse=True):
             lacking = chunk.x.isnan().any(0) if self.gaps else None
             if lacking is None or not bool(lacking.any()):

@@ -13,7 +13,7 @@ from mixtura.draws import stream
 from mixtura.missing import filled
 from mixtura.mixture import Mixture
 from mixtura.pooled import pooled
-from mixtura.rows import BUDGET, rows_within
+from mixtura.room import BUDGET, rows_within
 
 SAMPLE = 5000
 """Rows in the sample; data sets up to this size are sampled whole."""

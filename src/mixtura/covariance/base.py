@@ -20,10 +20,13 @@ class Floor(NamedTuple):
     Attributes:
         least: (D,) variances; in coordinates scaled by their roots, eigenvalues below 1 are raised to 1. None: no clip.
         added: a variance added to every diagonal entry (scikit-learn's ridge), before the clip.
+        blind: nothing may be read from the device to find what is below the floor: a matrix that cannot be shown to
+            lie above it becomes NaN, unless raising it takes no decision.
     """
 
     least: Tensor | None = None
     added: float = 0.0
+    blind: bool = False
 
 
 @dataclass(frozen=True, eq=False)

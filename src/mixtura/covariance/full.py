@@ -74,6 +74,8 @@ class Full(Covariance):
             return found
         # λ is an eigenvalue of Σ scaled by the floor. Σ 1/λ ≤ 1 proves every λ ≥ 1: the clip has nothing to do.
         spread = (found.white.square() * floor.least).sum((-2, -1))
+        if floor.blind:
+            return Full(torch.where((spread <= 1)[..., None, None], found.tril, torch.nan))
         if bool((spread <= 1).all()):
             return found
         doubtful = ~(spread <= 1) & sigma.isfinite().all(-1).all(-1)

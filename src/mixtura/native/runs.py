@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mixtura.accelerate import FIRST, Squarem, chosen
 from mixtura.covariance.base import Covariance, Floor
-from mixtura.em import Gain, Likelihood, Outcome, Pace, Rule, Steps, Still, Stop, Turn, converging, turn
+from mixtura.em import Gain, Likelihood, Outcome, Pacing, Rule, Steps, Still, Stop, Turn, converging, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN, KINDS, cut
@@ -58,7 +58,7 @@ class Ends(NamedTuple):
 Watch = Callable[[Tensor, Tensor], object]
 
 
-def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Callable[[int, Stop], Pace]) -> bool:
+def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Pacing) -> bool:
     """The library is there, knows all of this, and there is little to count."""
     held = rows.held
     return (
@@ -222,7 +222,7 @@ def running(
     rule: Rule,
     stop: Stop,
     passes: int,
-    pace: Callable[[int, Stop], Pace],
+    pace: Pacing,
     told: bool = True,
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """What :func:`mixtura.em.converging` does, where :func:`serves` holds; yields passes only if they are ``told``.
@@ -252,7 +252,7 @@ def field_of(model: Mixture, rows: Rows, rule: Likelihood) -> Field:
 
 
 def measured(
-    ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Callable[[int, Stop], Pace]
+    ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """The outcome of runs: what the ring says of each model, after going on where one was handed back."""
     back, still, interrupted = ends.ended == HANDED_BACK, ends.ended == STILL, ends.interrupted
@@ -288,7 +288,7 @@ def onward(
     rule: Rule,
     stop: Stop,
     passes: int,
-    pace: Callable[[int, Stop], Pace],
+    pace: Pacing,
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """The ring's word on some runs, by the numbers ``at`` that they have among all: one turn, or up to ``passes``."""
     if not passes:
