@@ -32,16 +32,21 @@ def environment(threads: int) -> dict[str, Any]:
     }
 
 
+def pages() -> list[Path]:
+    """The texts that show results."""
+    root = RESULTS.parents[1]
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
 def into_readme(part: str, lines: list[str]) -> None:
-    """Put lines between the two comments that name a part of README.md, if it has such a part."""
-    readme = RESULTS.parents[1] / "README.md"
-    text = readme.read_text()
-    if f"<!-- {part} -->" not in text:
-        print(f"README.md has no place for {part}: left out")
-        return
-    before, rest = text.split(f"<!-- {part} -->")
-    _, after = rest.split(f"<!-- /{part} -->")
-    readme.write_text(f"{before}<!-- {part} -->\n" + "\n".join(lines) + f"\n<!-- /{part} -->{after}")
+    """Put lines between the two comments that name a part, wherever README.md and the pages of docs have it."""
+    found = [page for page in pages() if f"<!-- {part} -->" in page.read_text()]
+    if not found:
+        print(f"no text has a place for {part}: left out")
+    for page in found:
+        before, rest = page.read_text().split(f"<!-- {part} -->")
+        _, after = rest.split(f"<!-- /{part} -->")
+        page.write_text(f"{before}<!-- {part} -->\n" + "\n".join(lines) + f"\n<!-- /{part} -->{after}")
 
 
 def write(name: str, found: dict[str, Any], place: Path = RESULTS) -> None:

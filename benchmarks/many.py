@@ -51,9 +51,6 @@ def seconds(job: Callable[[list[np.ndarray]], Any], groups: list[np.ndarray]) ->
 
 def many(number: int, pairs: int) -> Row:
     """The table."""
-    if not hasattr(mixtura, "fit_many"):
-        say("many: SKIPPED, mixtura has no fit_many")
-        return {"skipped": "mixtura has no fit_many"}
     groups = groups_of(number)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -26,7 +26,7 @@ from many import many
 from memory import imports, memory
 from passes import passes
 from programs import present
-from tables import MARKDOWN, say
+from tables import MARKDOWN, SHORT, say
 from threadpoolctl import threadpool_limits
 from workloads import FITS, PASSES, PYCAVE, QUICK_FITS, QUICK_PASSES, QUICK_PEERS
 
@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=7, help="turns of every ratio")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny workloads and two pairs, to try the program itself")
-    parser.add_argument("--readme", action="store_true", help="put the tables into README.md")
+    parser.add_argument("--readme", action="store_true", help="put the tables into README.md and docs")
     parser.add_argument("--output", type=Path, help="folder for results; benchmarks/results, or none with --quick")
     asked = parser.parse_args()
     if asked.quick and asked.readme:
@@ -81,6 +81,8 @@ def main() -> None:
                 write(name, {**about, name: found}, asked.output)
             if asked.readme:
                 into_readme(name, MARKDOWN[name](found))
+                if name in SHORT:
+                    into_readme(f"{name}-short", SHORT[name](found))
 
 
 if __name__ == "__main__":

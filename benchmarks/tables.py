@@ -108,6 +108,15 @@ def passes(found: list[Row]) -> list[str]:
     )
 
 
+def short(found: list[Row]) -> list[str]:
+    """Markdown of passes beside scikit-learn's alone."""
+    lines = [
+        (named(row["workload"]), f"{row['mixtura_ms']:.1f} ms", f"{row['sklearn_ms']:.0f} ms", spread(row, True))
+        for row in found
+    ]
+    return grid(("rows × features, K, covariances", "mixtura", "scikit-learn", "ratio, quartiles"), lines)
+
+
 def peers(found: list[Row]) -> list[str]:
     """Markdown of the table of peers."""
     lines = []
@@ -200,3 +209,6 @@ MARKDOWN: dict[str, Callable[[Any], list[str]]] = {
     "import": imports,
 }
 """For every table, what puts its result into words."""
+
+SHORT: dict[str, Callable[[Any], list[str]]] = {"passes": short}
+"""The same in fewer words, for places named ``NAME-short``."""

@@ -179,12 +179,11 @@ def test_a_component_that_goes_is_no_direction():
         ({"reg_covar": 1e-6}, Steps),
         ({"tol": 1e-3, "acceleration": "squarem"}, Squarem),
         ({"reproduce": "sklearn"}, Steps),
-        ({"effort": "quick"}, Steps),
     ],
 )
 def test_when_it_is_on(params, pace):
-    assert GaussianMixture(2, **params)._pace(racing=True) is pace
-    assert GaussianMixture.sklearn_defaults(2)._pace(racing=False) is Steps
+    assert GaussianMixture(2, **params)._pace() is pace
+    assert GaussianMixture.sklearn_defaults(2)._pace() is Steps
 
 
 def three_clusters():

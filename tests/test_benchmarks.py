@@ -172,9 +172,7 @@ def test_fits_are_summed_over_cases() -> None:
     assert not fits.summary([case("a", 0.9, [True, False])], "standard")["share_reached"]
 
 
-def test_many_groups_are_skipped_while_there_is_no_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(many.mixtura, "fit_many", raising=False)
-    assert "fit_many" in many.many(3, 1)["skipped"]
+def test_many_groups_are_fitted_by_both() -> None:
     assert many.groups_of(3)[2].shape == (400, 2)
     # What it costs beside whole fits is scikit-learn's own likelihood, at the last of its steps but one.
     assert many.theirs(many.groups_of(2)) == pytest.approx(many.scored(many.groups_of(2)), abs=1)

@@ -246,6 +246,15 @@ def test_weighted_rows_are_told_of(place):
 # ---- describe and report
 
 
+def test_describe_says_where_passes_are_not_compiled(place, capsys, monkeypatch):
+    from mixtura.apps import describe
+    from mixtura.native.library import Library
+
+    monkeypatch.setattr(describe, "library", lambda: Library(None, "", "compiled passes: none here"))
+    assert run("describe", "out/model.safetensors") == 0
+    assert "counted on this machine by PyTorch's operations (compiled passes: none here)." in capsys.readouterr().out
+
+
 def test_describe(place, capsys):
     assert run("describe", "out/model.safetensors") == 0
     said = capsys.readouterr().out

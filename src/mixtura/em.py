@@ -397,25 +397,27 @@ def converging(
     rows: Rows,
     rule: Rule,
     stop: Stop,
-    passes: int,
+    passes: int | np.ndarray,
     pace: Pacing = Steps,
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """Turn until every restart is still, finished ones leaving the batch.
 
-    Yields the indices of the restarts that are running and their bounds, after every pass, on the CPU; returns the
-    outcome. Where ``rows.patience`` is more than 1 this comes in bursts, at each look; a restart ends with the pass in
-    which it became still all the same. Ctrl-C ends it with what every restart has reached.
+    ``passes`` is the most for all, or (R,) for each. Yields the indices of the restarts that are running and their
+    bounds, after every pass, on the CPU; returns the outcome. Where ``rows.patience`` is more than 1 this comes in
+    bursts, at each look; a restart ends with the pass in which it became still all the same. Ctrl-C ends it with what
+    every restart has reached.
     """
     restarts = model.expected.shape[0]
-    live = np.arange(restarts)
+    live, allowed = np.arange(restarts), np.broadcast_to(passes, restarts)
+    most = int(allowed.max())
     ended: list[tuple[np.ndarray, Turn]] = []
     bounds = np.full((0, restarts), np.nan)
     took, still = np.zeros(restarts, dtype=np.int64), np.zeros(restarts, dtype=bool)
     weight = np.empty(0)
-    looks = Looks(model, rows, rule, pace(restarts, stop, rows.home if rows.patience > 1 else None), passes)
+    looks = Looks(model, rows, rule, pace(restarts, stop, rows.home if rows.patience > 1 else None), most)
     interrupted = False
     try:
-        for count in range(1, passes + 1):
+        for count in range(1, most + 1):
             bound, steady = looks.step()
             if looks.last is not None and count == 1:
                 weight = looks.last.moments.n.sum(1).cpu().numpy()
@@ -426,7 +428,7 @@ def converging(
             yield torch.from_numpy(live), torch.from_numpy(bound)
             recent = [row[live] for row in bounds[max(0, count - 2 * SWINGS) : count]]
             quiet = stop(recent, weight, rounding_noise(bound, weight, rows.dtype)) & steady
-            done = quiet | np.isnan(bound) | (count == passes)
+            done = quiet | np.isnan(bound) | (count == allowed[live])
             still[live] = quiet
             if done.any():
                 ended.append((live[done], looks.part(done)))

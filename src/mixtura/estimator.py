@@ -78,8 +78,7 @@ class GaussianMixture(PublishedMixture):
             row and says nothing.
         acceleration: ``"squarem"`` takes leaps along the way that EM goes (Varadhan & Roland 2008) and takes them back
             where they do not climb: fewer iterations, most where components overlap. ``"auto"`` does so where ``tol``
-            and ``reg_covar`` are ``"auto"``, but for the race of ``effort="quick"``, whose runs are short; None takes
-            EM's own steps only.
+            and ``reg_covar`` are ``"auto"``; None takes EM's own steps only.
         device: where to compute: None where the data are, ``"auto"`` on a GPU if there is one, or a torch device.
         reproduce: ``"sklearn"`` follows scikit-learn 1.9 step by step: its k-means and random stream for the start,
             its last M-step, its order of components. Meant to be set by ``sklearn_defaults``.
@@ -396,8 +395,8 @@ class GaussianMixture(PublishedMixture):
         theirs, going_on = self.reproduce == "sklearn", self._going_on
         stop: Stop
         search: Search
-        racing = self.init_params == "auto" and given.none and not (going_on or theirs)
         if self.tol == "auto":
+            racing = self.init_params == "auto" and given.none and not (going_on or theirs)
             stop = Still(EFFORTS[self.effort].per_row) if racing else Still()
         else:
             stop = Gain(float(self.tol), getattr(self, "lower_bound_", None) if going_on and theirs else None)
@@ -422,13 +421,12 @@ class GaussianMixture(PublishedMixture):
             seed=seed,
             device=place(self.device, checked.kind),
             dtype=torch.float64 if theirs else None,
-            pace=self._pace(racing),
+            pace=self._pace(),
             watch=watcher(self.verbose, self.verbose_interval, self.progress),
         )
 
-    def _pace(self, racing: bool) -> Any:
-        short = racing and self.effort == "quick"
-        auto = self.tol == "auto" and self.reg_covar == "auto" and self.reproduce is None and not short
+    def _pace(self) -> Any:
+        auto = self.tol == "auto" and self.reg_covar == "auto" and self.reproduce is None
         return Squarem if self.acceleration == "squarem" or (self.acceleration == "auto" and auto) else Steps
 
     def _init_name(self) -> str:

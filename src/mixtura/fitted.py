@@ -1,6 +1,7 @@
 """Fitted: what every fitted mixture estimator can say about rows."""
 
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,12 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
     seed_: int
     device: Any
     random_state: Any
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        # scikit-learn reads the signature anew every time, which takes longer than a step of EM on few rows.
+        return super()._get_param_names()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "mixture_")

@@ -14,6 +14,7 @@ from mixtura.apps.summary import file_facts, of_model, summary
 from mixtura.apps.together import Together
 from mixtura.data.base import Source
 from mixtura.data.steps import say_steps
+from mixtura.native.library import library
 
 
 def loaded(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -37,6 +38,8 @@ def text(model: Any, told: dict[str, Any]) -> str:
         parts.append("\n".join(["What distinguishes each component (sd: standard deviations within)", *each]))
     if told["selection"] is not None:
         parts.append("\n".join(words.describe_choice(words.Choice.read(told["selection"]))))
+    if not library().handle:
+        parts.append(f"Rows are counted on this machine by {library()}.")
     return "\n\n".join(parts)
 
 

@@ -212,7 +212,9 @@ def unpacked(packed: np.ndarray, like: Mixture) -> Mixture:
     t = torch.from_numpy(packed.copy())
     log_weight, mean, second = t.tensor_split([components, components * (1 + features)], dim=1)
     second = second.reshape(like.covariance.mean_squares()[0].shape)
-    covariance: Covariance = like.covariance.from_mean_squares(log_weight.exp(), (second,), Floor())
+    # Starts may have weights that do not add up to 1, as scikit-learn's have.
+    share = log_weight.softmax(1)
+    covariance: Covariance = like.covariance.from_mean_squares(share, (second,), Floor())
     return replace(like, log_weight=log_weight, mean=mean.reshape(like.shape), covariance=covariance)
 
 
@@ -258,13 +260,15 @@ def measured(
     back, still, interrupted = ends.ended == HANDED_BACK, ends.ended == STILL, ends.interrupted
     # Of a run that ended here, the last pass is measured anew; what was handed back has its next pass before it.
     took = np.where(back, ends.passes, ends.passes - 1).astype(np.int64)
-    left = np.where(back, passes - took, 0)
     bounds = ends.bounds.T.copy()
     groups, turns = [], []
-    for most in np.unique(left):
-        at = (left == most).nonzero()[0]
+    for goes_on in (False, True):
+        at = (back == goes_on).nonzero()[0]
+        if not len(at):
+            continue
         part = ends.model.take(torch.from_numpy(at))
-        outcome = yield from onward(part, at, rows, rule, stop, 0 if interrupted else int(most), pace)
+        left = passes - took[at] if goes_on and not interrupted else None
+        outcome = yield from onward(part, at, rows, rule, stop, left, pace)
         groups.append(at)
         turns.append(outcome.turn)
         more, found = outcome.passes.numpy(), outcome.bounds.numpy()
@@ -282,16 +286,10 @@ def measured(
 
 
 def onward(
-    model: Mixture,
-    at: np.ndarray,
-    rows: Rows,
-    rule: Rule,
-    stop: Stop,
-    passes: int,
-    pace: Pacing,
+    model: Mixture, at: np.ndarray, rows: Rows, rule: Rule, stop: Stop, passes: np.ndarray | None, pace: Pacing
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """The ring's word on some runs, by the numbers ``at`` that they have among all: one turn, or up to ``passes``."""
-    if not passes:
+    if passes is None:
         now = turn(model, rows, rule)
         once = torch.ones(len(at), dtype=torch.long)
         return Outcome(now, once, torch.zeros(len(at), dtype=torch.bool), now.bound[None])
