@@ -80,9 +80,9 @@ class Effort(NamedTuple):
 EFFORTS: dict[str, Effort] = {
     "quick": Effort(
         sample=1000,
-        opening={"kmeans": 6, "whitened": 4},
-        first=Round(2000, 8, 1),
-        agree=10,
+        opening={"kmeans": 9, "whitened": 6},
+        first=Round(2000, 12, 2),
+        agree=15,
         racers={},
         later=(),
         per_row=1e-4,
