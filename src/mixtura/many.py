@@ -25,6 +25,9 @@ from mixtura.survey import CLIP, grid_step
 STARTS = 4
 """Starts of each group where ``n_init`` is ``"auto"``."""
 
+LEFT = 1e-6
+"""Nats a row that a fit may leave to gain."""
+
 
 def fit_many(
     groups: Any,
@@ -156,7 +159,7 @@ def _fitted(packed: Packed, name: str, components: int, starts: int, seed: int, 
     waiting = packed.sizes >= max(2, components)
     if waiting.any() and compiled.serves(unit, features, torch.float64):
         at = waiting.nonzero()[0]
-        fits = compiled.fit(_groups(packed, about, at), unit, components, starts, seed, Still(), passes)
+        fits = compiled.fit(_groups(packed, about, at), unit, components, starts, seed, Still(LEFT), passes)
         _adopt(found, at, fits, about, packed)
         waiting[at] = ~fits.calm
     for i in waiting.nonzero()[0].tolist():

@@ -166,11 +166,11 @@ static void lloyd(const starts *j, long n, desk *at) {
 
 /* The model of the partition `label`: one M-step; clusters of few rows are pulled to the pooled covariance by D + 2
  * rows' worth of it. 0 where a cluster has no rows. */
-static int partitioned(const starts *j, const shape *s, const field *f, desk *at, double *model) {
+static int partitioned(const starts *j, const shape *s, const field *f, int white, desk *at, double *model) {
     const runs *r = j->runs;
     const int d = s->d, k = s->k, own = r->shared ? 0 : r->quadratics, count = own + d + 1;
     const long n = f->rows;
-    lay_out(j, f, 0, at); /* the rows as they are, where distances were measured on whitened ones */
+    if (white) lay_out(j, f, 0, at); /* the rows as they are */
     memset(at->sums, 0, (size_t)k * count * sizeof(double));
     for (long i = 0; i < n; i++) {
         double *t = at->sums + at->label[i] * count, w = at->weight[i], norm = 0;
@@ -217,7 +217,7 @@ static void begin_some(void *data) {
         lay_out(j, f, j->white[i], &at);
         seed(j, f->rows, j->uniforms + (long)i * r->components * j->trials, &at, at.trial);
         lloyd(j, f->rows, &at);
-        if (!partitioned(j, &s, f, &at, after)) r->ended[i] = HANDED_BACK;
+        if (!partitioned(j, &s, f, j->white[i], &at, after)) r->ended[i] = HANDED_BACK;
     }
 }
 

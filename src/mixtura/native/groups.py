@@ -19,10 +19,10 @@ from mixtura.native.library import library, usable
 from mixtura.native.runs import HANDED_BACK, STILL, Runs, Settings, known, unpacked
 from mixtura.rows import TOLERANCE
 
-SHORT, SETTLED = 8, 1e-5
+SHORT, SETTLED = 5, 1e-5
 """Passes after which a group's starts are compared, and nats a row that one may leave to gain by then."""
 
-ROUNDS = 12
+ROUNDS = 6
 """Rounds of k-means; EM goes on from there."""
 
 APART = 0.05
@@ -124,7 +124,7 @@ def _fit(groups: Groups, unit: Covariance, components: int, starts: int, seed: i
     if starts > 1:
         best, second = score[first, every], score[order[1], every]
         chosen.append((order[1] * count + every)[np.isfinite(second) & (second < best - APART)])
-    onward = settings._replace(stop=stop, passes=passes, squarem=True)
+    onward = settings._replace(stop=stop, passes=passes, squarem=True, begin=SHORT)
     ahead = runs.take(np.concatenate(chosen)).onward(onward)
     finish(ahead)
     return best_of(ahead, groups, fewest)

@@ -40,7 +40,7 @@ class RunsJob(Structure):
             (name, c_int32)
             for name in (
                 *("restarts", "features", "components", "form", "shared", "kind", "quadratics", "count"),
-                *("block", "panel", "single", "squarem", "gain", "until", "most", "parts", "ticket", "areas"),
+                *("block", "panel", "single", "squarem", "begin", "gain", "until", "most", "parts", "ticket", "areas"),
             )
         ),
     )

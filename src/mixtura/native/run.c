@@ -13,7 +13,6 @@ enum { RUNNING, STILL, USED_UP, HANDED_BACK };       /* how a run ended */
 enum { BOUND, LONGEST, LEAST, STEPS, WAITING, SCALARS = 8 }; /* places of a run's scalars */
 
 #define SWINGS 12
-#define BEGIN 20
 #define FIRST 4.0
 #define FACTOR 4.0
 #define SHORTEST 1.5
@@ -41,7 +40,7 @@ typedef struct {
     double epsilon;          /* of the rows' precision */
     int64_t size, room, trace;
     int32_t restarts, features, components, form, shared, kind, quadratics, count;
-    int32_t block, panel, single, squarem, gain, until, most, parts, ticket, areas;
+    int32_t block, panel, single, squarem, begin, gain, until, most, parts, ticket, areas;
 } runs;
 
 /* Where the parts of a model lie, in doubles. */
@@ -303,7 +302,7 @@ static int still(const runs *j, const double *bounds, int count, double weight, 
 static double ahead(const runs *j, const shape *s, const field *f, int passes, double *scalar, double *theta,
                     double *constant, double *temporary) {
     double *before = scalar + SCALARS, *now = before + s->length, *after = now + s->length, *next = after + s->length;
-    if (j->squarem && passes >= BEGIN && scalar[STEPS] >= 1 && !scalar[WAITING]) {
+    if (j->squarem && passes >= j->begin && scalar[STEPS] >= 1 && !scalar[WAITING]) {
         const double alpha = fmin(length(j, s, f, before, now, after, temporary), scalar[LONGEST]);
         if (alpha > 1) {
             leap(s, alpha, before, now, after, next);

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixtura.accelerate import FIRST, Squarem, chosen
+from mixtura.accelerate import BEGIN, FIRST, Squarem, chosen
 from mixtura.covariance.base import Covariance, Floor
 from mixtura.em import Gain, Likelihood, Outcome, Pacing, Rule, Steps, Still, Stop, Turn, converging, turn
 from mixtura.family import Gaussian
@@ -32,6 +32,9 @@ WIDEST = 64
 
 SLICE = 2**28
 """Multiplications of all restarts in one call, so that Ctrl-C is heard and lines about progress come."""
+
+FEW = 32
+"""Passes of the first slice at most."""
 
 SCALARS = 8
 RUNNING, STILL, USED_UP, HANDED_BACK = range(4)
@@ -94,6 +97,7 @@ class Settings(NamedTuple):
         tolerance: nats that the feature map may lose to rounding.
         dtype: of the rows.
         added: a variance added to every diagonal.
+        begin: passes before the first leap.
     """
 
     stop: Still | Gain
@@ -102,6 +106,7 @@ class Settings(NamedTuple):
     tolerance: float
     dtype: torch.dtype
     added: float = 0.0
+    begin: int = BEGIN
 
 
 class Runs:
@@ -122,7 +127,7 @@ class Runs:
         self.state = np.zeros((restarts, SCALARS + 4 * self.length))
         self.state[:, :3] = -np.inf, FIRST, np.inf
         self.part("after")[:] = packed
-        self.bounds = np.full((restarts, 64), np.nan)
+        self.bounds = np.full((restarts, FEW), np.nan)
         self.passes, self.ended = (np.zeros(restarts, dtype=np.int32) for _ in range(2))
         self.which = which.astype(np.int32)
         self.fields = (Field * len(fields))(*fields)
@@ -167,8 +172,8 @@ class Runs:
             *(stop.tol if isinstance(stop, Gain) else stop.per_row, settings.tolerance, settings.added),
             *(torch.finfo(dtype).eps, self.state.shape[1], room, 0, restarts, features, components),
             *(FORMS[str(covariance.form)], covariance.shared, KINDS[type(covariance.quadratic)], own, count),
-            *(how.block, how.panel, dtype == torch.float32, settings.squarem, isinstance(stop, Gain)),
-            *(0, settings.passes, parts, 0, 0),
+            *(how.block, how.panel, dtype == torch.float32, settings.squarem, settings.begin),
+            *(isinstance(stop, Gain), 0, settings.passes, parts, 0, 0),
         )
 
     def go(self, told: bool = False) -> Generator[tuple[Tensor, Tensor], None, Ends]:
@@ -177,11 +182,11 @@ class Runs:
         seen, until, interrupted = int(self.passes.max()), int(self.passes.min()), False
         try:
             while (self.ended == RUNNING).any():
-                until = min(self.settings.passes, until + max(1, SLICE // self.cost))
+                # Twice as far every time: most runs end soon, and the bounds of all need room for the longest.
+                until = min(self.settings.passes, until + max(1, SLICE // self.cost), max(FEW, 2 * until))
                 if until > self.bounds.shape[1]:
-                    more = np.full((len(self.bounds), max(until, 2 * self.bounds.shape[1])), np.nan)
-                    more[:, : self.bounds.shape[1]] = self.bounds
-                    self.bounds = more
+                    more = np.full((len(self.bounds), until - self.bounds.shape[1]), np.nan)
+                    self.bounds = np.concatenate([self.bounds, more], axis=1)
                 job.bounds, job.trace, job.until = self.bounds.ctypes.data, self.bounds.shape[1], until
                 function(ctypes.byref(job))
                 for at in range(seen, int(self.passes.max()) if told else 0):
