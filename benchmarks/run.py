@@ -13,6 +13,7 @@ the reason. Results are printed and written to benchmarks/results/; ``plots.py``
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=7, help="turns of every ratio")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny workloads and two pairs, to try the program itself")
+    parser.add_argument("--only", default="", help="of passes and peers, the workloads that match this expression")
     parser.add_argument("--readme", action="store_true", help="put the tables into README.md and docs")
     parser.add_argument("--output", type=Path, help="folder for results; benchmarks/results, or none with --quick")
     asked = parser.parse_args()
@@ -53,9 +55,10 @@ def arguments() -> argparse.Namespace:
 def jobs(asked: argparse.Namespace, here: dict[str, str]) -> dict[str, Callable[[], Any]]:
     """What makes each table."""
     quick, pairs, threads = asked.quick, asked.pairs, asked.threads
-    every = (*(case.workload for case in PASSES), *PYCAVE)
+    every = tuple(w for w in (*(case.workload for case in PASSES), *PYCAVE) if re.search(asked.only, w.label))
+    some = tuple(case for case in PASSES if re.search(asked.only, case.workload.label))
     return {
-        "passes": lambda: passes(QUICK_PASSES if quick else PASSES, pairs, threads),
+        "passes": lambda: passes(QUICK_PASSES if quick else some, pairs, threads),
         "peers": lambda: peers(QUICK_PEERS if quick else every, list(here), pairs, threads),
         "fits": lambda: fits(QUICK_FITS if quick else FITS, pairs, real=not quick),
         "many": lambda: many(20 if quick else 1000, pairs),

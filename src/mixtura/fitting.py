@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -30,6 +31,10 @@ OVERFLOW = (
     "Every restart failed: the rows span more than {dtype} can hold when squared. Look for rows with absurd values and "
     "remove them, divide the columns by their spread, or use float64."
 )
+
+
+SAME = 1e-6
+"""Nats by which the ends of two restarts may differ that have found the same optimum."""
 
 
 class Fit(NamedTuple):
@@ -162,14 +167,16 @@ def tell_ends(found: Found, tests: Soundness) -> None:
 def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int:
     """The restart with the highest bound, among the sound ones if there are any.
 
-    Restarts within rounding of the best have found the same optimum: the first of them is taken.
+    Restarts within rounding of the best, or ``SAME``, have found the same optimum: the first of them is taken, so that
+    rounding does not decide which.
     """
     bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
     if tests is not None and bool(tests.sound.any()):
         bound = torch.where(tests.sound, bound, -torch.inf)
     best = bound.max()[None].numpy()
     weight = outcome.turn.moments.n.sum(1).cpu().nan_to_num(nan=0.0).max()[None].numpy()
-    return int((bound.numpy() >= best - rounding_noise(best, weight, dtype)).nonzero()[0][0])
+    near = np.maximum(rounding_noise(best, weight, dtype), SAME)
+    return int((bound.numpy() >= best - near).nonzero()[0][0])
 
 
 def by_weight(mixture: Mixture) -> Tensor:
