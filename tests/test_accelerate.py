@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from cases import NAMES, parameters, tensor, to_mixture
+from cases import NAMES, ended, parameters, tensor, to_mixture
 
 from mixtura import GaussianMixture, accelerate
 from mixtura.accelerate import Squarem, leap, lengths
@@ -37,14 +37,6 @@ def starts(name, x, restarts, components=4, seed=1):
             wide = np.broadcast_to(x.var(0).mean() * np.eye(x.shape[1]), p.covariances.shape)
         every.append(to_mixture(name, p._replace(means=means, covariances=wide.copy())))
     return Record.cat(every)
-
-
-def ended(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def three(name, x, restarts=3):

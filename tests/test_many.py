@@ -217,6 +217,9 @@ def test_a_bad_group_fails_alone():
     np.testing.assert_allclose(fits.loglik_[1:4], good.loglik_, atol=1e-3)
     with pytest.raises(ValueError, match="group 0 failed"):
         fits[0]
+    # A degenerate fit says why, as a fit of its own does.
+    assert "constant_column" in {f.kind for f in fits[5].diagnose()}
+    assert fits[1].diagnose() == []
 
 
 def test_components_on_a_grid_are_not_sound():
@@ -225,6 +228,7 @@ def test_components_on_a_grid_are_not_sound():
     with pytest.warns(DegenerateWarning):
         fits = fit_many([counted, rng.normal(size=100)], 2, random_state=0)
     assert fits.status_.tolist() == ["degenerate", "converged"]
+    assert "grid" in {f.kind for f in fits[0].diagnose()}
 
 
 def test_max_iter_is_respected():
@@ -260,6 +264,8 @@ def test_a_table_without_groups_is_refused():
         fit_many(pd.DataFrame({"x": [1.0, 2.0]}), 1)
     with pytest.raises(ValueError, match="n_components=0"):
         fit_many([[1.0, 2.0]], 0)
+    with pytest.raises(KeyError, match="is no group"):
+        fit_many([[1.0, 2.0, 4.0, 8.0, 16.0, 17.0]], 1)[0:1]
     with pytest.raises(KeyError, match="'z' is no group"):
         fit_many({"a": [1.0, 2.0, 4.0, 8.0, 16.0, 17.0]}, 1)["z"]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cases import NAMES, clusters, parameters, to_mixture
+from cases import NAMES, clusters, ended, parameters, to_mixture
 from pretend import NAME as DEVICE
 from pretend import Pretend
 
@@ -44,14 +44,6 @@ def both(start, x, rule, stop, passes, pace, patience=8, **given):
     """The outcomes of looking at every pass, and seldom."""
     rows = [Rows(Array(x), origin=torch.zeros(3), patience=p, **given) for p in (1, patience)]
     return [ended(converging(start, r, rule, stop, passes, pace)) for r in rows]
-
-
-def ended(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def same(seldom, always):

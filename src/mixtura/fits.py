@@ -1,7 +1,7 @@
 """Fits: what fitting many mixtures gives, as arrays over all and as one estimator each."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from mixtura.criteria import Figures, aic, bic
 from mixtura.estimator import GaussianMixture
 from mixtura.inputs import Kind
 from mixtura.mixture import Mixture
+from mixtura.sound import Finding
 
 
 class Fits:
@@ -44,12 +45,13 @@ class Fits:
         passes: np.ndarray,
         still: np.ndarray,
         status: np.ndarray,
+        findings: dict[int, list[Finding]],
         kind: Kind,
         labels: np.ndarray | None,
     ) -> None:
         self.names, self.covariance_type = names, covariance_type
         self.n_components = mixture.shape[1]
-        self.mixture_, self._kind, self._labels = mixture, kind, labels
+        self.mixture_, self._findings, self._kind, self._labels = mixture, findings, kind, labels
         self.loglik_, self.weight_, self.n_iter_, self.converged_, self.status_ = loglik, weight, passes, still, status
         self.weights_ = kind.give(mixture.log_weight.exp(), frozen=True)
         self.means_ = kind.give(mixture.mean, frozen=True)
@@ -75,7 +77,7 @@ class Fits:
 
     def __getitem__(self, key: Any) -> GaussianMixture:
         """The fit of one group, by its name or, where there are no names, by its place."""
-        if key in self._places:
+        if isinstance(key, Hashable) and key in self._places:
             return self._model(self._places[key])
         if isinstance(key, int | np.integer) and self.names == list(range(len(self))) and -len(self) <= key < len(self):
             return self._model(int(key) % len(self))
@@ -89,7 +91,7 @@ class Fits:
         if self._labels is not None:
             model.feature_names_in_ = self._labels
         model._publish(self._one(i), self._kind, self.covariance_type)
-        model._findings, model._weight = [], float(self.weight_[i])
+        model._findings, model._weight = self._findings.get(i, []), float(self.weight_[i])
         model.loglik_ = model.bound_ = float(self.loglik_[i])
         model.lower_bound_ = model.loglik_ / model._weight
         model.n_iter_, model.converged_ = int(self.n_iter_[i]), bool(self.converged_[i])

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from mixtura.data.base import Source
@@ -128,7 +128,7 @@ def fit(land: Land, plan: Plan, names: list[str]) -> Fit:
         final = soundness(last.model, last.moments.n, facts)
     mixture, n = last.model.to("cpu"), last.moments.n.to("cpu")
     if plan.ordered:
-        order = by_weight(mixture)
+        order = by_weight(mixture)[0]
         mixture, n, final = mixture.pick(order), n[:, order], Soundness(*(test[:, order] for test in final))
     trace = outcome.bounds[:, best]
     return Fit(
@@ -179,13 +179,12 @@ def choose(outcome: Outcome, tests: Soundness | None, dtype: torch.dtype) -> int
     return int((bound.numpy() >= best - near).nonzero()[0][0])
 
 
-def by_weight(mixture: Mixture) -> Tensor:
+def by_weight(mixture: Mixture) -> Int64[Tensor, "R K"]:
     """The order of components: decreasing weight, ties by the first mean coordinate; one feature: increasing mean."""
-    first = mixture.mean[0, :, 0]
-    order = first.argsort(stable=True)
+    first = mixture.mean[..., 0].argsort(dim=1, stable=True)
     if mixture.shape[2] == 1:
-        return order
-    return order[mixture.log_weight[0, order].argsort(descending=True, stable=True)]
+        return first
+    return first.gather(1, mixture.log_weight.gather(1, first).argsort(dim=1, descending=True, stable=True))
 
 
 def plain_starts(name: str, restarts: int) -> Callable[[Ground], Mixture]:

@@ -35,6 +35,12 @@ class Packed(NamedTuple):
         ends: np.ndarray = self.sizes.cumsum()
         return np.concatenate([[0], ends[:-1]])
 
+    @property
+    def columns(self) -> list[str]:
+        """What columns are called in messages."""
+        names = range(self.x.shape[1]) if self.labels is None else self.labels
+        return [repr(str(name)) for name in names]
+
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(G, ...), values of rows (N, ...) added up over each group; 0 for a group without rows."""
         whole = np.zeros((len(self.sizes), *values.shape[1:]))

@@ -8,19 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mixtura.covariance import structure
+from mixtura.data.array import Array
 from mixtura.draws import seed_of
 from mixtura.em import Still
 from mixtura.estimator import AUTO_PASSES, DegenerateWarning, GaussianMixture
 from mixtura.family import Gaussian
 from mixtura.fits import Fits
+from mixtura.fitting import by_weight
 from mixtura.grouped import Packed, packed_of
 from mixtura.mixture import Mixture
 from mixtura.native import groups as compiled
-from mixtura.sound import FEWEST, NARROWEST
-from mixtura.survey import CLIP, grid_step
+from mixtura.sound import NARROWEST, Finding, component_findings, counted, soundness
+from mixtura.survey import CLIP, grid_step, survey
 
 STARTS = 4
 """Starts of each group where ``n_init`` is ``"auto"``."""
@@ -52,7 +53,9 @@ def fit_many(
         covariance_type: the structure, as in :class:`GaussianMixture`.
         by: (N,) the group of each row, where ``groups`` is one table; groups are sorted.
         sample_weight: row weights: one array for each group in the same form as ``groups``, or (N,) with ``by``.
-        n_init: starts of each group; ``"auto"`` is 4. They are compared after a few iterations, the best goes on.
+        n_init: starts of each group; ``"auto"`` is 4. They are compared after a few iterations, the best goes on. A
+            group whose components collapse, or any where there is no compiled code, is fitted on its own by the race of
+            ``effort="quick"`` instead, which has starts of its own.
         max_iter: most iterations of a run; ``"auto"`` is 2,000.
         random_state: seed, generator or None, as in :class:`GaussianMixture`. A group's draws depend on its place
             alone, so that adding groups at the end changes nothing.
@@ -155,6 +158,7 @@ def _fitted(packed: Packed, name: str, components: int, starts: int, seed: int, 
         np.zeros(count, dtype=np.int64),
         np.zeros(count, dtype=bool),
         np.full(count, "failed", dtype="<U10"),
+        {},
     )
     waiting = packed.sizes >= max(2, components)
     if waiting.any() and compiled.serves(unit, features, torch.float64):
@@ -164,24 +168,29 @@ def _fitted(packed: Packed, name: str, components: int, starts: int, seed: int, 
         waiting[at] = ~fits.calm
     for i in waiting.nonzero()[0].tolist():
         _alone(found, i, packed, name, components, seed, passes)
-    return Fits(packed.names, name, *found[:2], about.weight, *found[2:], packed.kind, packed.labels)
+    loglik, taken, still, status, findings = found[1:]
+    return Fits(
+        *(packed.names, name, found.model, loglik, about.weight, taken, still, status, findings),
+        *(packed.kind, packed.labels),
+    )
 
 
 class Found(NamedTuple):
-    """Fits while they come in, each array (G, ...): the mixtures, then as :class:`Fits` has them."""
+    """Fits while they come in, as :class:`Fits` has them."""
 
     model: Mixture
     loglik: np.ndarray
     passes: np.ndarray
     still: np.ndarray
     status: np.ndarray
+    findings: dict[int, list[Finding]]
 
     def put(self, at: np.ndarray, model: Mixture, *values: Any) -> None:
         """Write some fits."""
         where = torch.from_numpy(at)
         for to, value in zip(self.model.leaves(), model.leaves(), strict=True):
             to[where] = value
-        for array, value in zip(self[1:], values, strict=True):
+        for array, value in zip((self.loglik, self.passes, self.still, self.status), values, strict=True):
             array[at] = value
 
 
@@ -202,10 +211,10 @@ def _groups(packed: Packed, about: About, at: np.ndarray) -> compiled.Groups:
 
 def _adopt(found: Found, at: np.ndarray, fits: compiled.Fits, about: About, packed: Packed) -> None:
     """Write what the compiled library found: components in order, in the coordinates of the data."""
-    order = _order(fits.model)
+    order = by_weight(fits.model)
     model = fits.model.map(lambda t: t if t.shape[1] == 1 else t[torch.arange(len(t))[:, None], order])
     n = np.take_along_axis(fits.n, order.numpy(), 1)
-    sound = _sound(model, n, about.covariance[at])
+    sound = _plainly_sound(model, n, about.covariance[at])
     # Equal values somewhere: columns may be recorded on a grid, on which nothing may be narrower than its step.
     for j in range(packed.x.shape[1]):
         if len(np.unique(packed.x[:, j])) < len(packed.x):
@@ -213,8 +222,10 @@ def _adopt(found: Found, at: np.ndarray, fits: compiled.Fits, about: About, pack
             for place, i in enumerate(at.tolist()):
                 step = grid_step(packed.x[packed.rows(i), j])
                 sound[place] &= variance[place] >= step**2 / 12 * (1 - 1e-9)
-    status = np.where(sound, np.where(fits.still, "converged", "max_iter"), "degenerate")
     model = replace(model, mean=model.mean + torch.from_numpy(about.mean[at])[:, None])
+    for place in (fits.calm & ~sound).nonzero()[0].tolist():
+        sound[place] = _judged(found, int(at[place]), packed, model.take([place]), n[place : place + 1])
+    status = np.where(sound, np.where(fits.still, "converged", "max_iter"), "degenerate")
     places = np.where(fits.calm)[0]
     found.put(
         at[places],
@@ -223,19 +234,12 @@ def _adopt(found: Found, at: np.ndarray, fits: compiled.Fits, about: About, pack
     )
 
 
-def _order(model: Mixture) -> Tensor:
-    """(G, K), the order of components: decreasing weight, ties by the first mean coordinate; one feature: the mean."""
-    first = model.mean[..., 0].argsort(dim=1, stable=True)
-    if model.shape[2] == 1:
-        return first
-    return first.gather(1, model.log_weight.gather(1, first).argsort(dim=1, descending=True, stable=True))
+def _plainly_sound(model: Mixture, n: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """(G,), the first two tests of :func:`mixtura.sound.soundness`, for all groups at once.
 
-
-def _sound(model: Mixture, n: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """(G,), the first two tests of :func:`mixtura.sound.soundness`; nothing is floored in what the library fits."""
-    features = model.shape[2]
-    fewest = 2 * features + 2 if model.covariance.own_orientation else FEWEST
-    counted = (n >= fewest * (1 - 1e-9)).all(1)
+    Nothing is floored in what the library fits, so that only grids are left.
+    """
+    enough = counted(model, torch.from_numpy(n)).all(1)
     dense, whole = model.covariance.dense(), torch.from_numpy(covariance)
     sd = whole.diagonal(dim1=-2, dim2=-1).sqrt()
     sd = torch.where(sd > 0, sd, 1.0)
@@ -245,7 +249,16 @@ def _sound(model: Mixture, n: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     # A direction in which nothing varies says nothing: its eigenvalue here is 1.
     inside = white[:, None].mT @ dense @ white[:, None] + torch.diag_embed((~varying).to(dense))[:, None]
     narrowest = torch.linalg.eigvalsh(inside.nan_to_num())[..., 0].amin(1)
-    return counted & (narrowest >= NARROWEST).numpy()
+    return (enough & (narrowest >= NARROWEST)).numpy()
+
+
+def _judged(found: Found, i: int, packed: Packed, model: Mixture, n: np.ndarray) -> bool:
+    """Whether a fit that is in doubt is sound; what is wrong with it is kept."""
+    rows, counts = packed.rows(i), torch.from_numpy(n)
+    facts = survey(Array(packed.x[rows], None if packed.weight is None else packed.weight[rows]), 0)
+    tests = soundness(model, counts, facts)
+    found.findings[i] = component_findings(tests, counts, facts, packed.columns)
+    return bool(tests.sound[0])
 
 
 def _alone(found: Found, i: int, packed: Packed, name: str, components: int, seed: int, passes: int) -> None:
@@ -259,4 +272,5 @@ def _alone(found: Found, i: int, packed: Packed, name: str, components: int, see
             model.fit(packed.x[rows], sample_weight=weight)
     except ValueError:
         return
+    found.findings[i] = model.diagnose()
     found.put(np.array([i]), model.mixture_, model.loglik_, model.n_iter_, model.converged_, model.status_)

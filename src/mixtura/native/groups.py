@@ -18,6 +18,7 @@ from mixtura.native.layout import Begin, Field
 from mixtura.native.library import library, usable
 from mixtura.native.runs import HANDED_BACK, STILL, Runs, Settings, known, unpacked
 from mixtura.rows import TOLERANCE
+from mixtura.sound import counted
 
 SHORT, SETTLED = 5, 1e-5
 """Passes after which a group's starts are compared, and nats a row that one may leave to gain by then."""
@@ -116,8 +117,7 @@ def _fit(groups: Groups, unit: Covariance, components: int, starts: int, seed: i
     runs = Runs(template, fields_of(groups, totals), np.tile(np.arange(count), starts), settings)
     begin(runs, groups, starts, seed)
     finish(runs)
-    fewest = 2 * features + 2 if unit.own_orientation else 5
-    score = standing(runs, groups, fewest).reshape(starts, count)
+    score = standing(runs, groups).reshape(starts, count)
     order = np.argsort(-score, axis=0, kind="stable")
     first, every = order[0], np.arange(count)
     chosen = [first * count + every]
@@ -127,7 +127,7 @@ def _fit(groups: Groups, unit: Covariance, components: int, starts: int, seed: i
     onward = settings._replace(stop=stop, passes=passes, squarem=True, begin=SHORT)
     ahead = runs.take(np.concatenate(chosen)).onward(onward)
     finish(ahead)
-    return best_of(ahead, groups, fewest)
+    return best_of(ahead, groups)
 
 
 def finish(runs: Runs) -> None:
@@ -204,17 +204,17 @@ def counts_of(runs: Runs, groups: Groups) -> np.ndarray:
     return share * weight[runs.which][:, None]
 
 
-def standing(runs: Runs, groups: Groups, fewest: int) -> np.ndarray:
+def standing(runs: Runs, groups: Groups) -> np.ndarray:
     """(R,), the bounds by which starts are compared: those without enough rows in every component come after others."""
     bound = runs.bounds[np.arange(len(runs.passes)), np.maximum(runs.passes - 1, 0)]
     bound = np.where((runs.ended == HANDED_BACK) | ~np.isfinite(bound), -np.inf, bound)
-    sound = (counts_of(runs, groups) >= fewest * (1 - 1e-9)).all(1)
+    sound = counted(runs.model, torch.from_numpy(counts_of(runs, groups))).all(1).numpy()
     return np.where(sound, bound, bound - 1e100)
 
 
-def best_of(runs: Runs, groups: Groups, fewest: int) -> Fits:
+def best_of(runs: Runs, groups: Groups) -> Fits:
     """Of each group's runs the one that stands best."""
-    score = standing(runs, groups, fewest)
+    score = standing(runs, groups)
     order = np.lexsort((-score, runs.which))
     _, firsts = np.unique(runs.which[order], return_index=True)
     best = runs.take(order[firsts])

@@ -1,7 +1,7 @@
 """Runs: many restarts on few rows, from their starts to their ends in the compiled library."""
 
 import ctypes
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
@@ -56,9 +56,6 @@ class Ends(NamedTuple):
     passes: np.ndarray
     ended: np.ndarray
     interrupted: bool
-
-
-Watch = Callable[[Tensor, Tensor], object]
 
 
 def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Pacing) -> bool:
