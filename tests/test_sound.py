@@ -17,7 +17,8 @@ from mixtura.sound import (
     NARROWEST,
     component_findings,
     data_findings,
-    least_ratio,
+    exceeds,
+    relative,
     soundness,
 )
 from mixtura.survey import survey, whitening
@@ -42,6 +43,11 @@ def spread(name, variances, components=2):
 def failed(tests, k=0):
     """The criteria that component k fails."""
     return [c for c in CRITERIA if not bool(getattr(tests, c)[0, k].all())]
+
+
+def least_ratio(dense, white):
+    """The smallest variance as a share of the data's, in any direction."""
+    return torch.linalg.eigvalsh(relative(dense, white))[..., 0]
 
 
 def counts(value, components=2):
@@ -77,7 +83,7 @@ def test_a_count_that_is_exactly_enough_survives_rounding(facts):
 def test_narrow_directions_at_the_border(name, facts):
     """The ratio to the data's variance, in a direction in which the data vary."""
     within = facts.covariance.diagonal()
-    # Columns are nearly, not exactly, uncorrelated, so the border is asked of least_ratio itself.
+    # Columns are nearly, not exactly, uncorrelated, so the border is asked of the eigenvalues themselves.
     for factor, want in ((NARROWEST * 1.01, []), (NARROWEST * 0.99, ["wide"])):
         variances = within * tensor([1.0, 1e-9, 1.0])
         ratio = float(least_ratio(torch.diag(variances)[None, None], facts.white))
@@ -140,6 +146,16 @@ def test_least_ratio_is_the_generalised_eigenvalue():
     np.testing.assert_allclose(found.numpy(), want, rtol=1e-10)
 
 
+def test_exceeds_is_the_smallest_eigenvalue():
+    rng = np.random.default_rng(7)
+    dense = tensor(covariances("full", rng, 6, 4))
+    smallest = torch.linalg.eigvalsh(dense)[:, 0]
+    for factor, want in ((1 - 1e-9, True), (1 + 1e-9, False)):
+        found = [bool(exceeds(each, float(least) * factor)) for each, least in zip(dense, smallest, strict=True)]
+        assert found == [want] * 6
+    assert exceeds(torch.full((1, 2, 2), torch.nan).double(), 0.0).tolist() == [False]
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
 def test_least_ratio_has_no_units(scale):
     rng = np.random.default_rng(5)
@@ -157,7 +173,7 @@ def test_a_constant_column_is_no_direction(name):
     tests = soundness(spread(name, [1.0, 1.0, 1.0]), counts(100), facts)
     assert bool(tests.wide.all())
     nothing = whitening(torch.zeros(3, 3).double(), 1e-13)
-    assert least_ratio(torch.eye(3).double()[None, None], nothing).tolist() == [[1.0]]
+    assert exceeds(relative(torch.eye(3).double()[None, None], nothing), 2.0).tolist() == [[True]]
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])

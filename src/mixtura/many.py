@@ -20,7 +20,7 @@ from mixtura.fitting import by_weight
 from mixtura.grouped import Packed, packed_of
 from mixtura.mixture import Mixture
 from mixtura.native import groups as compiled
-from mixtura.sound import NARROWEST, Finding, component_findings, counted, soundness
+from mixtura.sound import NARROWEST, Finding, component_findings, counted, exceeds, soundness
 from mixtura.survey import CLIP, grid_step, survey
 
 STARTS = 4
@@ -248,8 +248,7 @@ def _plainly_sound(model: Mixture, n: np.ndarray, covariance: np.ndarray) -> np.
     white = torch.where(varying, value, 1.0).rsqrt()[..., None, :] * vector * varying[..., None, :] / sd[..., None]
     # A direction in which nothing varies says nothing: its eigenvalue here is 1.
     inside = white[:, None].mT @ dense @ white[:, None] + torch.diag_embed((~varying).to(dense))[:, None]
-    narrowest = torch.linalg.eigvalsh(inside.nan_to_num())[..., 0].amin(1)
-    return (enough & (narrowest >= NARROWEST)).numpy()
+    return (enough & exceeds(inside.nan_to_num(), NARROWEST).all(1)).numpy()
 
 
 def _judged(found: Found, i: int, packed: Packed, model: Mixture, n: np.ndarray) -> bool:

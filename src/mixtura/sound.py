@@ -55,11 +55,10 @@ def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Sou
     _, _, features = mixture.shape
     shape = mixture.mean.shape[:2]
     dense, variances = mixture.covariance.dense().cpu(), mixture.covariance.variances().cpu()
-    wide = least_ratio(dense, facts.white) >= NARROWEST
+    wide = exceeds(relative(dense, facts.white), NARROWEST)
     resolved = variances >= facts.step.square() / 12 * (1 - 1e-9)
     root = facts.least.sqrt()
-    smallest = torch.linalg.eigvalsh((dense / (root[:, None] * root)).nan_to_num(posinf=0.0))[..., 0]
-    free = smallest > FLOORED
+    free = exceeds((dense / (root[:, None] * root)).nan_to_num(posinf=0.0), FLOORED)
     return Soundness(counted(mixture, n), wide.expand(shape), resolved.expand(*shape, features), free.expand(shape))
 
 
@@ -70,11 +69,20 @@ def counted(mixture: Mixture, n: Float64[Tensor, "R K"]) -> Bool[Tensor, "R K"]:
     return n.cpu() >= fewest * (1 - 1e-9)
 
 
-def least_ratio(dense: Float64[Tensor, "R K D D"], white: Float64[Tensor, "D E"]) -> Float64[Tensor, "R K"]:
-    """Smallest generalised eigenvalue of Σ against the covariance of data that ``white`` makes uncorrelated."""
-    if not white.shape[1]:
-        return torch.ones(dense.shape[:2], dtype=dense.dtype)
-    return torch.linalg.eigvalsh((white.mT @ dense @ white).nan_to_num())[..., 0]
+def relative(dense: Float64[Tensor, "R K D D"], white: Float64[Tensor, "D E"]) -> Float64[Tensor, "R K E E"]:
+    """Σ in coordinates in which the covariance of the data is I: its eigenvalues are variances as shares of theirs."""
+    return (white.mT @ dense @ white).nan_to_num()
+
+
+def exceeds(matrix: Float64[Tensor, "*B E E"], least: float) -> Bool[Tensor, "*B"]:
+    """Every eigenvalue is larger: what is left without ``least`` has a Cholesky factor, found sooner than eigenvalues.
+
+    A matrix of no rows has no eigenvalue that is not.
+    """
+    if not matrix.shape[-1]:
+        return torch.ones(matrix.shape[:-2], dtype=torch.bool)
+    rest = matrix - least * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    return torch.linalg.cholesky_ex(rest).info == 0
 
 
 class Finding(NamedTuple):

@@ -20,6 +20,7 @@ from mixtura.kmeans import LLOYD, lloyd, nearest, one_hot, plusplus
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
 from mixtura.record import Record
+from mixtura.sound import exceeds
 from mixtura.survey import Sample, whitening
 
 NARROW = 1e-6
@@ -282,4 +283,4 @@ def flat(
         return (own.variances() / variance).amin(-1) < NARROW
     sd = variance.sqrt()
     correlation = own.dense() / (sd[..., :, None] * sd[..., None, :])
-    return ~(torch.linalg.eigvalsh(correlation.nan_to_num())[..., 0] >= NARROW)
+    return ~exceeds(correlation.nan_to_num(), NARROW)
