@@ -247,7 +247,7 @@ class Reservoir:
 
     def crowd(self) -> Sample:
         """The rows kept, in the order of the draw; a part of all rows has been drawn by weight: they weigh the same."""
-        order = self.key.argsort(stable=True)
+        order = torch.from_numpy(np.argsort(self.key.numpy()))
         drawn = self.offered > self.size
         return Sample(self.x[order], torch.ones_like(self.weight) if drawn else self.weight[order])
 
@@ -257,15 +257,29 @@ def canonical(sample: Sample, drawn: bool) -> Sample:
     x = sample.x.numpy()
     # A missing entry is a value like any other here: equal to itself, and the largest.
     key = np.where(np.isnan(x), np.inf, x)
-    order = np.argsort(key[:, 0], kind="stable")
-    first = key[order, 0]
-    if (first[1:] == first[:-1]).any():
-        order = np.lexsort(key.T[::-1])
-    x, key, weight = x[order], key[order], np.ones(len(x)) if drawn else sample.weight.numpy()[order]
-    new = np.append(True, (key[1:] != key[:-1]).any(1))
+    order, new = sorted_rows(key)
+    x, weight = x[order], np.ones(len(x)) if drawn else sample.weight.numpy()[order]
     if not new.all():
         x, weight = x[new], np.add.reduceat(weight, new.nonzero()[0])
     return Sample(torch.from_numpy(x), torch.from_numpy(weight))
+
+
+def sorted_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order of rows by their first column, of equal ones by the next, and which of them differ from those before.
+
+    Columns after the first are looked at for rows only that are equal so far.
+    """
+    order = np.argsort(x[:, 0], kind="stable")
+    new = np.ones(len(x), dtype=bool)
+    new[1:] = x[order[1:], 0] != x[order[:-1], 0]
+    for j in range(1, x.shape[1]):
+        if new.all():
+            break
+        equal = (~new | ~np.append(new[1:], True)).nonzero()[0]
+        rows, run = order[equal], new.cumsum()[equal]
+        order[equal] = rows = rows[np.lexsort((x[rows, j], run))]
+        new[equal[1:]] |= (x[rows[1:], j] != x[rows[:-1], j]) | new[equal[1:]]
+    return order, new
 
 
 def whitening(covariance: Float64[Tensor, "D D"], least: float) -> Float64[Tensor, "D E"]:
@@ -297,14 +311,24 @@ def _spread(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """(D,) squared interquartile ranges and variances."""
     # NumPy sorts several times faster than torch.
     columns, share = np.ascontiguousarray(sample.x.T.numpy()), (sample.weight / sample.weight.sum()).numpy()
-    order = columns.argsort(axis=1)
-    below = share[order].cumsum(axis=1)
-    lower, upper = ((below < q * (1 - 1e-12)).sum(axis=1, keepdims=True).clip(max=len(share) - 1) for q in (0.25, 0.75))
-    quartiles = [np.take_along_axis(columns, np.take_along_axis(order, at, 1), 1)[:, 0] for at in (lower, upper)]
+    if (share == share[0]).all():
+        lower, upper = (int(at[0]) for at in reached(share.cumsum()[None]))
+        ordered = np.sort(columns, axis=1)
+        quartiles = [ordered[:, lower], ordered[:, upper]]
+    else:
+        order = columns.argsort(axis=1)
+        places = reached(share[order].cumsum(axis=1))
+        at = [np.take_along_axis(order, place[:, None], 1) for place in places]
+        quartiles = [np.take_along_axis(columns, place, 1)[:, 0] for place in at]
     squared = (quartiles[1] - quartiles[0]) ** 2
     variance = (columns - (columns @ share)[:, None]) ** 2 @ share
     variance[columns.max(axis=1) == columns.min(axis=1)] = 0
     return squared, variance
+
+
+def reached(below: np.ndarray) -> list[np.ndarray]:
+    """Where running sums of shares (C, S) reach a quarter and three quarters, (C,) each."""
+    return [(below < q * (1 - 1e-12)).sum(axis=1).clip(max=below.shape[1] - 1) for q in (0.25, 0.75)]
 
 
 def grid_step(column: np.ndarray) -> float:
