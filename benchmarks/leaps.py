@@ -15,12 +15,13 @@ from common import environment, into_readme, write
 from mixtura.accelerate import Squarem
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, Steps, Still, converging
+from mixtura.em import Likelihood, Steps, converging
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.runs import running, serves
 from mixtura.rows import Rows
 from mixtura.running import watched
+from mixtura.stop import Still
 
 STARTS, PASSES, LEFT = 200, 3000, 1e-5
 

@@ -11,9 +11,10 @@ from mixtura import GaussianMixture, accelerate
 from mixtura.accelerate import Squarem, leap, lengths
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Gain, Likelihood, Steps, Still, converging, turn
+from mixtura.em import Likelihood, Steps, converging, turn
 from mixtura.record import Record
 from mixtura.rows import Rows
+from mixtura.stop import Gain, Still
 
 RULE = Likelihood(Floor(torch.full((3,), 1e-9, dtype=torch.float64)))
 """With a floor that no sound fit reaches."""

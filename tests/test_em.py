@@ -14,12 +14,13 @@ from sklearn.mixture import GaussianMixture as Theirs
 from mixtura import GaussianMixture
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Gain, Likelihood, Still, converge, converging, em, rounding_noise, turn
+from mixtura.em import Likelihood, converge, converging, em, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 from mixtura.rows import Rows
 from mixtura.start import mixture_from
+from mixtura.stop import Gain, Still, rounding_noise
 from mixtura.survey import Sample
 
 EVERY = pytest.mark.parametrize("name", NAMES)

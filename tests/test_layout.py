@@ -31,6 +31,7 @@ CORE = [
     "missing",
     "pooled",
     "em",
+    "stop",
     "start",
     "survey",
     "sound",

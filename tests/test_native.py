@@ -510,7 +510,8 @@ from cases import batch, clusters
 from mixtura.accelerate import Squarem
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, Still, Steps
+from mixtura.em import Likelihood, Steps
+from mixtura.stop import Still
 from mixtura.native import count, runs
 from mixtura.record import Record
 from mixtura.rows import Chunk, Rows, Scratch

@@ -16,7 +16,7 @@ from mixtura import GaussianMixture
 from mixtura.accelerate import Squarem
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Gain, Likelihood, Steps, Still, converging
+from mixtura.em import Likelihood, Steps, converging
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native import library as native_library
@@ -25,6 +25,7 @@ from mixtura.native.library import library
 from mixtura.record import Record
 from mixtura.rows import Rows
 from mixtura.running import watched
+from mixtura.stop import Gain, Still
 
 pytestmark = pytest.mark.skipif(library().handle is None, reason=f"SKIPPED: rows are counted by {library()}")
 

@@ -13,9 +13,10 @@ from mixtura import em
 from mixtura.accelerate import Squarem
 from mixtura.covariance import Floor
 from mixtura.data import Array
-from mixtura.em import Gain, Likelihood, Steps, Still, converge, converging
+from mixtura.em import Likelihood, Steps, converge, converging
 from mixtura.record import Record
 from mixtura.rows import PATIENCE, Rows
+from mixtura.stop import Gain, Still
 
 EVERY = pytest.mark.parametrize("name", NAMES)
 PACES = pytest.mark.parametrize("pace", [Steps, Squarem])

@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from mixtura.covariance.base import Floor
-from mixtura.em import Likelihood, Stop, Turn, kept
+from mixtura.em import Likelihood, Turn, kept
 from mixtura.mixture import Mixture
 from mixtura.record import Record
+from mixtura.stop import Stop
 
 BEGIN = 20
 """Passes before the first leap: the first ones change much, and not along one line."""

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from mixtura.accelerate import Squarem
 from mixtura.covariance import STRUCTURES, structure
 from mixtura.draws import seed_of
-from mixtura.em import Gain, Steps, Still, Stop
+from mixtura.em import Steps
 from mixtura.family import Gaussian
 from mixtura.fitted import place
 from mixtura.fitting import Fit, Land, continued, fit, given_start, landed, plain_starts
@@ -28,6 +28,7 @@ from mixtura.reproduce import sklearn_start
 from mixtura.search import EFFORTS, plain, races
 from mixtura.sourced import gathered
 from mixtura.start import STARTS
+from mixtura.stop import Gain, Still, Stop
 from mixtura.watch import watcher
 
 AUTO_PASSES = 2000

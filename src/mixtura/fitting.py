@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from mixtura.data.base import Source
-from mixtura.em import Outcome, rounding_noise, turn
+from mixtura.em import Outcome, turn
 from mixtura.family import Gaussian
 from mixtura.given import Given
 from mixtura.kmeans import lloyd
@@ -18,6 +18,7 @@ from mixtura.plan import Found, Ground, Plan, ground_of
 from mixtura.rows import Rows
 from mixtura.sound import Finding, Soundness, component_findings, data_findings, soundness, status
 from mixtura.start import STARTS, Draw, mixture_from, partition
+from mixtura.stop import rounding_noise
 from mixtura.survey import Survey, survey
 
 ILL_DEFINED = (

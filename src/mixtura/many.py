@@ -12,7 +12,6 @@ import torch
 from mixtura.covariance import structure
 from mixtura.data.array import Array
 from mixtura.draws import seed_of
-from mixtura.em import Still
 from mixtura.estimator import AUTO_PASSES, DegenerateWarning, GaussianMixture
 from mixtura.family import Gaussian
 from mixtura.fits import Fits
@@ -21,6 +20,7 @@ from mixtura.grouped import Packed, packed_of
 from mixtura.mixture import Mixture
 from mixtura.native import groups as compiled
 from mixtura.sound import NARROWEST, Finding, component_findings, counted, exceeds, soundness
+from mixtura.stop import Still
 from mixtura.survey import CLIP, grid_step, survey
 
 STARTS = 4

@@ -12,9 +12,10 @@ from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.array import Array
 from mixtura.draws import stream
 from mixtura.e_step import risk
-from mixtura.em import Likelihood, Outcome, Pacing, Rule, Steps, Stop
+from mixtura.em import Likelihood, Outcome, Pacing, Rule, Steps
 from mixtura.mixture import Mixture
 from mixtura.rows import COARSE, Rows
+from mixtura.stop import Stop
 from mixtura.survey import SAMPLE, Sample, Survey
 
 WIDEST = 1e12

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from mixtura.covariance import GENERAL, Floor
 from mixtura.data.array import Array
-from mixtura.em import Likelihood, Still, converge
+from mixtura.em import Likelihood, converge
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.rows import Rows
+from mixtura.stop import Still
 
 ENOUGH = Still(1e-4)
 """It is only for starts and for scales: a fit goes on from there."""

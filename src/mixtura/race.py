@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mixtura.em import Outcome, Still
+from mixtura.em import Outcome
 from mixtura.mixture import Mixture
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.running import entry, finish, note, run
 from mixtura.sound import counted, soundness
 from mixtura.start import ENTRIES, RACERS, ROUNDS, Draw, mixture_from
+from mixtura.stop import Still
 from mixtura.survey import Survey
 
 ALL = 2**62

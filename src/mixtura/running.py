@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixtura.em import Outcome, Rule, Stop, converging, turn
+from mixtura.em import Outcome, Rule, converging, turn
 from mixtura.mixture import Mixture
 from mixtura.native import runs
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.rows import Rows
+from mixtura.stop import Stop
 
 BATCH = 16 * 2**20
 """Bytes of parameters that run in one batch."""

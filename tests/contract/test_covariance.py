@@ -22,13 +22,14 @@ from cases import (
 from mixtura.covariance import STRUCTURES, Floor, NotPositiveDefinite
 from mixtura.data import Array
 from mixtura.e_step import Features, Whitened
-from mixtura.em import Likelihood, Still, converge, em, turn
+from mixtura.em import Likelihood, converge, em, turn
 from mixtura.family import Gaussian
 from mixtura.measure import measure
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 from mixtura.rows import Rows
 from mixtura.start import mixture_from
+from mixtura.stop import Still
 from mixtura.survey import Sample
 
 EVERY = pytest.mark.parametrize("name", list(STRUCTURES))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mixtura.covariance.base import Covariance
 from mixtura.draws import stream
-from mixtura.em import Still
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN
@@ -19,6 +18,7 @@ from mixtura.native.library import library, usable
 from mixtura.native.runs import HANDED_BACK, STILL, Runs, Settings, known, unpacked
 from mixtura.rows import TOLERANCE
 from mixtura.sound import counted
+from mixtura.stop import Still
 
 SHORT, SETTLED = 5, 1e-5
 """Passes after which a group's starts are compared, and nats a row that one may leave to gain by then."""

@@ -278,7 +278,7 @@ static void leap(const shape *s, double alpha, const double *zero, const double 
     for (int c = 0; c < s->k; c++) out[c] -= top + log(sum);
 }
 
-/* Which bounds of a trace of `count` end it: the stopping tests of em.py. */
+/* Which bounds of a trace of `count` end it: the stopping tests of stop.py. */
 static int still(const runs *j, const double *bounds, int count, double weight, double noise) {
     const double *b = bounds + count;
     if (j->gain) return count > 1 && fabs(b[-1] / weight - b[-2] / weight) < j->per_row;

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mixtura.accelerate import BEGIN, FIRST, Squarem, chosen
 from mixtura.covariance.base import Covariance, Floor
-from mixtura.em import Gain, Likelihood, Outcome, Pacing, Rule, Steps, Still, Stop, Turn, converging, turn
+from mixtura.em import Likelihood, Outcome, Pacing, Rule, Steps, Turn, converging, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN, KINDS, cut
@@ -20,6 +20,7 @@ from mixtura.native.layout import Field, RunsJob
 from mixtura.native.library import library, usable
 from mixtura.record import Record
 from mixtura.rows import Rows
+from mixtura.stop import Gain, Still, Stop
 
 FORMS = {"matrix": 1, "columns": 2, "one": 3}
 """Forms of a covariance that the library knows, by the names that structures give them."""

@@ -10,8 +10,8 @@ from mixtura.apps.report.figures import share
 from mixtura.apps.report.references import Reference
 from mixtura.apps.report.subject import Facts
 from mixtura.covariance import structure
-from mixtura.em import Still
 from mixtura.race import EFFORTS
+from mixtura.stop import Still
 
 LISTED = 12
 """Most features that are named one by one."""
