@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from comparison.sets import load, numbers
 from mixtura import GaussianMixture
 from mixtura.covariance import STRUCTURES
 from mixtura.data.array import Array
-from mixtura.em import Likelihood, Turn, converge
+from mixtura.em import Likelihood, converge
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.plan import Field
@@ -160,7 +161,7 @@ def test_twins_are_the_same_whatever_the_order_of_components():
     same = twins(outcome.turn.model, facts)
     assert same.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
     assert untwinned(same, [1, 2, 0]) == [1, 2]
-    assert len(leaders(outcome, facts, field, 3)) == 2
+    assert len(leaders(outcome.standing, facts, field, 3)) == 2
     close = means.copy()
     close[1] += AGREE
     moved, facts, _ = ended(x, close)
@@ -180,14 +181,11 @@ def test_other_pairs_of_the_same_coordinates_are_no_twins():
 def test_sound_restarts_lead():
     x = three_clusters()
     outcome, facts, field = ended(x, np.array([[[0, 0], [5, 5.0]], [[1, 1], [4, 0.0]]]))
-    bound = outcome.turn.bound.clone()
-    turn = outcome.turn
+    standing = outcome.standing
     collapsed = STRUCTURES["full"].unit(2, 2, 2).tril.clone()
     collapsed[0, 0] *= 1e-9
-    covariance = type(turn.model.covariance)(collapsed)
-    model = Mixture(turn.model.log_weight, turn.model.mean, covariance, turn.model.family)
-    higher = bound + tensor([1e6, 0.0])
-    spoilt = outcome._replace(turn=Turn(model, turn.moments, higher, turn.fast, turn.rule))
+    model = replace(standing.model, covariance=type(standing.model.covariance)(collapsed))
+    spoilt = standing._replace(model=model, bound=standing.bound + tensor([1e6, 0.0]))
     assert leaders(spoilt, facts, field, 2) == [1, 0]
 
 

@@ -207,6 +207,30 @@ class Outcome(NamedTuple):
     bounds: Float64[Tensor, "T R"]
     interrupted: bool = False
 
+    @property
+    def standing(self) -> "Standing":
+        """As seen by who goes on from here."""
+        now = self.turn
+        return Standing(now.next(), now.moments.n, now.bound, self.passes, self.bounds, self.interrupted)
+
+
+class Standing(NamedTuple):
+    """How far restarts have come that are to go on.
+
+    Attributes:
+        model: what they measure next, made of the counts of the last pass.
+        n: (R, K), these counts.
+        bound: (R,), what the last pass measured.
+        passes, bounds, interrupted: as in :class:`Outcome`.
+    """
+
+    model: Mixture
+    n: Float64[Tensor, "R K"]
+    bound: Float64[Tensor, "R"]
+    passes: Tensor
+    bounds: Float64[Tensor, "T R"]
+    interrupted: bool = False
+
 
 class Seen(NamedTuple):
     """A turn, and what the host knows of it.

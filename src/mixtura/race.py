@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mixtura.em import Outcome
+from mixtura.em import Standing
 from mixtura.mixture import Mixture
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
-from mixtura.running import entry, finish, note, run
+from mixtura.running import entry, finish, heat, note
 from mixtura.sound import counted, soundness
 from mixtura.start import ENTRIES, RACERS, ROUNDS, Draw, mixture_from
 from mixtura.stop import Still
@@ -166,13 +166,13 @@ class Race:
         while rounds and len(runners.ids) > 1:
             now = rounds.pop(0)
             field = self.field(now.rows, runners.model)
-            outcome = self.heat(runners, field, min(now.passes, self.ground.plan.passes))
-            if outcome.interrupted:
-                best = leaders(outcome, facts, field, 1)
-                return interrupted(self.finish(runners._replace(model=outcome.turn.next()).pick(best), 0))
-            ahead = leaders(outcome, facts, field, now.keep)
-            ended = now is effort.first and agreed(outcome, ahead[0], effort.agree, facts)
-            runners = runners._replace(model=outcome.turn.next()).pick(ahead[:1] if ended else ahead)
+            standing = self.heat(runners, field, min(now.passes, self.ground.plan.passes))
+            runners = runners._replace(model=standing.model)
+            if standing.interrupted:
+                return interrupted(self.finish(runners.pick(leaders(standing, facts, field, 1)), 0))
+            ahead = leaders(standing, facts, field, now.keep)
+            ended = now is effort.first and agreed(standing, ahead[0], effort.agree, facts)
+            runners = runners.pick(ahead[:1] if ended else ahead)
             if ended:
                 break
             if now is effort.first and effort.racers:
@@ -209,19 +209,19 @@ class Race:
         size = min(rows, self.ground.facts.rows) * restarts * components
         return size * self.ground.unit.quadratic.size(features) >= MUCH
 
-    def heat(self, runners: Runners, field: Field, passes: int) -> Outcome:
+    def heat(self, runners: Runners, field: Field, passes: int) -> Standing:
         """Run for some passes, or until there is little to gain."""
-        outcome = run(runners.model, field.rows, self.ground, self.effort.settled, passes)
-        note(self.told, runners.ids, outcome, field)
-        return outcome
+        standing = heat(runners.model, field.rows, self.ground, self.effort.settled, passes)
+        note(self.told, runners.ids, standing, field)
+        return standing
 
     def home_stretch(self, runners: Runners) -> Found:
         """Run on all rows to the end: where there is much to count, most of the way in float32."""
         ground = self.ground
         if self.much(ALL, runners.model) and ground.coarsely(runners.model):
-            outcome = self.heat(runners, ground.field(ALL, coarse=True), ground.plan.passes)
-            runners = runners._replace(model=outcome.turn.next())
-            if outcome.interrupted:
+            standing = self.heat(runners, ground.field(ALL, coarse=True), ground.plan.passes)
+            runners = runners._replace(model=standing.model)
+            if standing.interrupted:
                 return interrupted(self.finish(runners, 0))
         return self.finish(runners, ground.plan.passes)
 
@@ -246,34 +246,33 @@ def select(record: R, at: list[int]) -> R:
 # ---- who goes on
 
 
-def leaders(outcome: Outcome, facts: Survey, field: Field, keep: int) -> list[int]:
+def leaders(standing: Standing, facts: Survey, field: Field, keep: int) -> list[int]:
     """The best restarts, best first: sound ones before others, and one of each set of twins.
 
     On a part of the rows counts are smaller: those that are sound as counted come first, then those that would be
     with all rows.
     """
     share = field.weight / facts.weight
-    model, n = outcome.turn.model, outcome.turn.moments.n
-    bound = outcome.turn.bound.cpu().nan_to_num(nan=-torch.inf)
-    tests = soundness(model, n, facts)
+    bound = standing.bound.cpu().nan_to_num(nan=-torch.inf)
+    tests = soundness(standing.model, standing.n, facts)
     level = tests.sound.double()
     if share < 1:
-        level += tests._replace(counted=counted(model, n / share)).sound
+        level += tests._replace(counted=counted(standing.model, standing.n / share)).sound
     order = bound.argsort(descending=True, stable=True)
     order = order[level[order].argsort(descending=True, stable=True)]
     if keep == 1:
         return order[:1].tolist()
     near = (bound[:, None] - bound).abs() <= TWIN_NATS * share
-    return untwinned(twins(model, facts) & near, order.tolist())[:keep]
+    return untwinned(twins(standing.model, facts) & near, order.tolist())[:keep]
 
 
-def agreed(outcome: Outcome, best: int, agree: int, facts: Survey) -> bool:
+def agreed(standing: Standing, best: int, agree: int, facts: Survey) -> bool:
     """At least so many restarts are on their way to the best one's optimum; 0 is never."""
     if not agree:
         return False
-    bound = outcome.turn.bound.cpu()
+    bound = standing.bound.cpu()
     near = (bound - bound[best]).abs() <= AGREE_NATS
-    return int((twins(outcome.turn.model, facts, AGREE)[best] & near).sum()) >= agree
+    return int((twins(standing.model, facts, AGREE)[best] & near).sum()) >= agree
 
 
 def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "R R"]:

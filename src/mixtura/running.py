@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from mixtura.em import Outcome, Rule, converging, turn
+from mixtura.em import Outcome, Rule, Standing, converging, turn
 from mixtura.mixture import Mixture
 from mixtura.native import runs
 from mixtura.plan import Field, Found, Ground
@@ -31,7 +31,7 @@ def entry(kind: str) -> dict[str, Any]:
     return {"kind": kind, "status": "dropped", "loglik": math.nan, "n_iter": 0, "lower_bounds": [], "stages": []}
 
 
-def note(told: list[dict[str, Any]], ids: list[int], outcome: Outcome, field: Field) -> None:
+def note(told: list[dict[str, Any]], ids: list[int], outcome: Outcome | Standing, field: Field) -> None:
     """Add what some starts did on a field to what is told of them."""
     each = zip((told[i] for i in ids), outcome.passes.tolist(), (outcome.bounds.T / field.weight).tolist(), strict=True)
     for start, passes, bounds in each:
@@ -63,9 +63,19 @@ def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> 
     return joined(outcomes)
 
 
-def watched(
-    steps: Generator[tuple[Tensor, Tensor], None, Outcome], watch: Callable[[Tensor, Tensor], Any] | None
-) -> Outcome:
+def heat(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> Standing:
+    """Run all restarts for some passes, from which they are to go on: the library's word is enough for that."""
+    pace, watch = ground.plan.pace, ground.plan.watch
+    few = sum(t.numel() * t.itemsize for t in model.leaves()) <= BATCH
+    if not (passes and few and runs.serves(model, rows, ground.rule, stop, pace)):
+        return run(model, rows, ground, stop, passes).standing
+    return watched(runs.heating(model, rows, ground.rule, stop, passes, pace, told=watch is not None), watch)
+
+
+E = TypeVar("E")
+
+
+def watched(steps: Generator[tuple[Tensor, Tensor], None, E], watch: Callable[[Tensor, Tensor], Any] | None) -> E:
     """Take all steps; Ctrl-C in the watcher is Ctrl-C in the step."""
     try:
         try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mixtura.accelerate import BEGIN, FIRST, Squarem, chosen
 from mixtura.covariance.base import Covariance, Floor
-from mixtura.em import Likelihood, Outcome, Pacing, Rule, Steps, Turn, converging, turn
+from mixtura.em import Likelihood, Outcome, Pacing, Rule, Standing, Steps, Turn, converging, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN, KINDS, cut
@@ -235,13 +235,34 @@ def running(
     The ring measures where the runs have ended, so that an outcome is the ring's word; restarts that the library
     handed back go on there.
     """
+    ends = yield from runs_of(model, rows, rule, stop, passes, pace).go(told)
+    return (yield from measured(ends, rows, rule, stop, passes, pace))
+
+
+def heating(
+    model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing, told: bool = True
+) -> Generator[tuple[Tensor, Tensor], None, Standing]:
+    """The same for restarts that are to go on from there: by the library's word, where it kept all of them."""
+    going = runs_of(model, rows, rule, stop, passes, pace)
+    ends = yield from going.go(told)
+    if ends.interrupted or (ends.ended == HANDED_BACK).any():
+        return (yield from measured(ends, rows, rule, stop, passes, pace)).standing
+    ahead = going.part("after")
+    assert rows.held is not None
+    weight = rows.held.weight
+    whole = rows.held.x.shape[1] if weight is None else float(weight.sum(dtype=torch.float64))
+    n = torch.from_numpy(np.exp(ahead[:, : model.shape[1]]) * whole)
+    last = torch.from_numpy(ends.bounds[np.arange(len(ends.passes)), ends.passes - 1])
+    took, bounds = torch.from_numpy(ends.passes.astype(np.int64)), torch.from_numpy(ends.bounds.T.copy())
+    return Standing(unpacked(ahead, model), n, last, took, bounds)
+
+
+def runs_of(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing) -> Runs:
+    """Runs of all restarts on the same rows."""
     assert isinstance(rule, Likelihood)
     assert isinstance(stop, Still | Gain)
-    field = field_of(model, rows, rule)
     settings = Settings(stop, passes, pace is Squarem, rows.tolerance, rows.dtype, rule.floor.added)
-    going = Runs(model, [field], np.zeros(model.shape[0]), settings)
-    ends = yield from going.go(told)
-    return (yield from measured(ends, rows, rule, stop, passes, pace))
+    return Runs(model, [field_of(model, rows, rule)], np.zeros(model.shape[0]), settings)
 
 
 def field_of(model: Mixture, rows: Rows, rule: Likelihood) -> Field:
