@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,27 @@ import torch
 import mixtura
 
 RESULTS = Path(__file__).parent / "results"
+
+
+NAP, IDLE = 0.01, 0.001
+"""Seconds between looks at whether the process works, and of work in between that are none."""
+
+PATIENCE = 2.0
+"""Seconds to wait for that at most."""
+
+
+def quiet() -> None:
+    """Wait until no thread of this process runs any more.
+
+    The threads of a library wait for more work before they sleep: OpenBLAS's keep a processor busy for a tenth of a
+    second, which would be taken from the program that is timed next.
+    """
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        before = time.process_time()
+        time.sleep(NAP)
+        if time.process_time() - before < IDLE:
+            return
 
 
 def environment(threads: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, environment, into_readme, write
+from common import RESULTS, environment, into_readme, quiet, write
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
@@ -70,7 +70,8 @@ def tables() -> dict[str, np.ndarray]:
 
 
 def timed(model: Any, x: np.ndarray) -> tuple[Any, float]:
-    """The fitted model and the seconds its fit took."""
+    """The fitted model and the seconds its fit took, begun when the process is quiet."""
+    quiet()
     begun = time.perf_counter()
     model.fit(x)
     return model, time.perf_counter() - begun
@@ -144,6 +145,7 @@ def small(pairs: int = 15) -> dict[str, Any]:
     own, their = GaussianMixture(3, random_state=0).fit(x), Theirs(3, random_state=0).fit(x)
 
     def seconds(job: Callable[[int], Any], seed: int) -> float:
+        quiet()
         begun = time.perf_counter()
         job(seed)
         return time.perf_counter() - begun

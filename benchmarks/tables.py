@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from common import quiet
 
 Row = dict[str, Any]
 
@@ -14,11 +15,15 @@ def say(line: str) -> None:
 
 
 def by_turns(jobs: Mapping[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
-    """What every job gives in each of so many turns; every other turn runs the jobs in the reverse order."""
+    """What every job gives in each of so many turns; every other turn runs the jobs in the reverse order.
+
+    Each begins when the process is quiet.
+    """
     found: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(pairs):
         order = list(jobs) if turn % 2 == 0 else list(reversed(jobs))
         for name in order:
+            quiet()
             found[name].append(jobs[name]())
     return found
 

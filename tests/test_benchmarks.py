@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import beside  # noqa: E402
 import clock  # noqa: E402
+import common  # noqa: E402
 import fits  # noqa: E402
 import many  # noqa: E402
 import programs  # noqa: E402
@@ -87,6 +90,20 @@ def test_claims_read_the_worse_quartile() -> None:
     assert tables.at_most(ratios, 4)["reached"]
     assert not tables.at_most(ratios, 3.5)["reached"]
     assert tables.at_most(ratios, None)["reached"] is None
+
+
+def test_who_is_timed_next_waits_for_threads_that_still_run():
+    until = time.monotonic() + 0.3
+
+    def spin():
+        while time.monotonic() < until:
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    common.quiet()
+    assert time.monotonic() >= until
+    thread.join()
 
 
 def test_jobs_take_turns_in_alternating_order() -> None:
