@@ -16,6 +16,7 @@ from mixtura.native.count import ALIGN
 from mixtura.native.layout import Begin, Field
 from mixtura.native.library import library, usable
 from mixtura.native.runs import HANDED_BACK, STILL, Runs, Settings, known, unpacked
+from mixtura.native.starts import STEP
 from mixtura.rows import TOLERANCE
 from mixtura.sound import counted
 from mixtura.stop import Still
@@ -182,8 +183,10 @@ def begin(runs: Runs, groups: Groups, starts: int, seed: int) -> None:
         uniforms[start] = drawn[groups.seen - low]
     white = np.repeat((np.arange(starts) % 2).astype(np.int32), len(groups.sizes))
     own, longest = runs.model.covariance.quadratic.size(features), int(groups.sizes.max())
-    numbers = (features + 5) * longest + components * (2 * features + own + 2) + 2 * features * features + features
-    room = -(-(8 * numbers + 8 * longest) // ALIGN) * ALIGN
+    stride = -(-longest // STEP) * STEP
+    tables = (features + 6) * stride + (2 * features + 1) * longest
+    numbers = tables + components * (2 * features + own + 3 + features) + features * features + features
+    room = -(-8 * numbers // ALIGN) * ALIGN
     job = runs.job()
     work = torch.empty(job.parts * room, dtype=torch.uint8)
     asked = Begin(

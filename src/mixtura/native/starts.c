@@ -5,17 +5,10 @@
 #include <string.h>
 
 #include "job.h"
+#include "kmeans.h"
 
-#define LANES 4
-#define TILE 4               /* vectors of rows whose distances to one centre are held in registers */
-#define STEP (TILE * LANES)
 #define TOGETHER 8           /* pivots multiplied before their logarithm is taken */
 #define TINY 1e-300
-
-typedef double vec __attribute__((vector_size(32)));
-typedef int64_t ivec __attribute__((vector_size(32)));
-
-static inline vec chosen(ivec which, vec yes, vec no) { return (vec)((which & (ivec)yes) | (~which & (ivec)no)); }
 
 /* ---- k-means */
 
@@ -26,183 +19,32 @@ typedef struct {
     double *centres;      /* restarts × components × features */
     double *least;        /* restarts × rows: |x − c|² − |x|² of the nearest centre */
     int64_t *labels;      /* restarts × rows: which it is */
-    double *columns;      /* features + 2, `stride` apart: x, weight, |x|²; the last row again up to `stride`, without weight */
+    double *columns;      /* features + 2, `stride` apart */
     void *work;           /* parts × room bytes */
     int64_t rows, stride, room;
     int32_t features, components, trials, rounds, restarts, parts, ticket, areas;
 } means;
 
-static const double *weights(const means *j) { return j->columns + j->features * j->stride; }
-static const double *lengths(const means *j) { return j->columns + (j->features + 1) * j->stride; }
+static table table_of(const means *j) { return (table){j->x, j->columns, j->rows, j->stride, j->features}; }
 
-/* The rows as columns, so that loops run over rows. */
-static void turned(const means *j) {
-    const int d = j->features;
-    double *weight = j->columns + d * j->stride, *length = weight + j->stride;
-    memset(length, 0, j->stride * sizeof(double));
-    for (int64_t n = 0; n < j->stride; n++) {
-        const double *row = j->x + (n < j->rows ? n : j->rows - 1) * d;
-        for (int a = 0; a < d; a++) j->columns[a * j->stride + n] = row[a];
-        weight[n] = n < j->rows ? j->weight[n] : 0;
-        for (int a = 0; a < d; a++) length[n] += row[a] * row[a];
-    }
+static double *centres_of(const means *j, int r) { return j->centres + (int64_t)r * j->components * j->features; }
+
+static void one_plusplus(const means *j, int r, char *work) {
+    const table t = table_of(j);
+    const double *u = j->u + (int64_t)r * j->components * j->trials;
+    seeded(&t, j->components, j->trials, u, centres_of(j, r), (double *)work);
 }
 
-/* Squared distances to row `at`, none above `gap`, into `closer`; returns their weighted sum. */
-static double covered(const means *j, int64_t at, const double *gap, double *closer) {
-    const double *row = j->x + at * j->features;
-    vec sum[TILE] = {0};
-    for (int64_t n = 0; n < j->stride; n += STEP) {
-        vec square[TILE] = {0};
-        for (int a = 0; a < j->features; a++) {
-            const vec *x = (const vec *)(j->columns + a * j->stride + n);
-            for (int t = 0; t < TILE; t++) {
-                const vec off = x[t] - row[a];
-                square[t] += off * off;
-            }
-        }
-        const vec *before = (const vec *)(gap + n), *weight = (const vec *)(weights(j) + n);
-        vec *out = (vec *)(closer + n);
-        for (int t = 0; t < TILE; t++) {
-            out[t] = chosen(square[t] < before[t], square[t], before[t]);
-            sum[t] += out[t] * weight[t];
-        }
-    }
-    const vec all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    return (all[0] + all[1]) + (all[2] + all[3]);
+static void one_lloyd(const means *j, int r, char *work) {
+    const table t = table_of(j);
+    const areas w = areas_of(&t, j->components, (double *)work);
+    lloyd(&t, j->components, j->rounds, &w, centres_of(j, r));
 }
 
-/* The first place whose mass is at least `least`. */
-static int64_t drawn(const double *mass, int64_t rows, double least) {
-    int64_t from = 0, to = rows;
-    while (from < to) {
-        const int64_t middle = (from + to) / 2;
-        if (mass[middle] < least)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return from < rows ? from : rows - 1;
-}
-
-static void plusplus(const means *j, int r, char *work) {
-    const int d = j->features;
-    double *mass = (double *)work, *gap = mass + j->stride, *closer = gap + j->stride, *best = closer + j->stride;
-    for (int64_t n = 0; n < j->stride; n++) gap[n] = 1;
-    for (int k = 0; k < j->components; k++) {
-        const double *u = j->u + ((int64_t)r * j->components + k) * j->trials;
-        double sum = 0, least = INFINITY;
-        for (int64_t n = 0; n < j->rows; n++) mass[n] = sum += gap[n] * j->weight[n];
-        if (!k)
-            for (int64_t n = 0; n < j->stride; n++) gap[n] = INFINITY;
-        int64_t kept = 0;
-        for (int t = 0; t < (k ? j->trials : 1); t++) {
-            const int64_t at = drawn(mass, j->rows, u[t] * sum);
-            const double cost = covered(j, at, gap, closer);
-            if (t && !(cost < least)) continue;
-            double *other = best;
-            best = closer, closer = other;
-            least = cost, kept = at;
-        }
-        double *other = gap;
-        gap = best, best = other;
-        memcpy(j->centres + ((int64_t)r * j->components + k) * d, j->x + kept * d, d * sizeof(double));
-    }
-}
-
-/* |x − c|² − |x|² for the nearest centre c of each row, and which one it is; returns whether one has changed. */
-static int nearest(const means *j, const double *centres, double *square, double *least, int64_t *labels) {
-    const int d = j->features;
-    for (int k = 0; k < j->components; k++) {
-        square[k] = 0;
-        for (int a = 0; a < d; a++) square[k] += centres[k * d + a] * centres[k * d + a];
-    }
-    ivec changed = {0};
-    for (int64_t n = 0; n < j->stride; n += STEP) {
-        vec low[TILE];
-        ivec at[TILE] = {0};
-        for (int t = 0; t < TILE; t++) low[t] = (vec){INFINITY, INFINITY, INFINITY, INFINITY};
-        for (int k = 0; k < j->components; k++) {
-            vec product[TILE] = {0};
-            const double *centre = centres + (int64_t)k * d;
-            for (int a = 0; a < d; a++) {
-                const vec *x = (const vec *)(j->columns + a * j->stride + n);
-                for (int t = 0; t < TILE; t++) product[t] += x[t] * centre[a];
-            }
-            for (int t = 0; t < TILE; t++) {
-                const vec here = square[k] - 2 * product[t];
-                const ivec closer = here < low[t];
-                low[t] = chosen(closer, here, low[t]);
-                at[t] = (closer & k) | (~closer & at[t]);
-            }
-        }
-        vec *out = (vec *)(least + n);
-        ivec *label = (ivec *)(labels + n);
-        for (int t = 0; t < TILE; t++) {
-            changed |= at[t] != label[t];
-            out[t] = low[t], label[t] = at[t];
-        }
-    }
-    return (changed[0] | changed[1] | changed[2] | changed[3]) != 0;
-}
-
-/* Where the working arrays of a restart's k-means lie. */
-typedef struct {
-    double *least;
-    int64_t *labels;
-    double *square, *sums, *count;
-} areas;
-
-static areas areas_of(const means *j, char *work) {
-    areas a = {.least = (double *)work};
-    a.labels = (int64_t *)(a.least + j->stride);
-    a.square = (double *)(a.labels + j->stride);
-    a.count = a.square + j->components;
-    a.sums = a.count + j->components;
-    return a;
-}
-
-/* The means of the rows of each centre; those without rows move to the rows that are farthest from theirs. */
-static void moved(const means *j, const areas *w, double *centres) {
-    const int d = j->features, components = j->components;
-    memset(w->count, 0, components * sizeof(double));
-    memset(w->sums, 0, (size_t)components * d * sizeof(double));
-    for (int64_t n = 0; n < j->rows; n++) {
-        const double weight = j->weight[n], *restrict row = j->x + n * d;
-        double *restrict sum = w->sums + w->labels[n] * d;
-        w->count[w->labels[n]] += weight;
-        for (int a = 0; a < d; a++) sum[a] += weight * row[a];
-    }
-    int empty = 0;
-    for (int k = 0; k < components; k++) {
-        if (w->count[k] > 0)
-            for (int a = 0; a < d; a++) centres[k * d + a] = w->sums[k * d + a] / w->count[k];
-        else
-            empty = 1;
-    }
-    for (int k = 0; empty && k < components; k++) {
-        if (w->count[k] > 0) continue;
-        int64_t far = 0;
-        for (int64_t n = 1; n < j->rows; n++)
-            if (w->least[n] + lengths(j)[n] > w->least[far] + lengths(j)[far]) far = n;
-        memcpy(centres + k * d, j->x + far * d, d * sizeof(double));
-        w->least[far] = -lengths(j)[far];
-    }
-}
-
-static void lloyd(const means *j, int r, char *work) {
-    const areas w = areas_of(j, work);
-    double *centres = j->centres + (int64_t)r * j->components * j->features;
-    memset(w.labels, -1, j->stride * sizeof(int64_t));
-    for (int round = 0; round < j->rounds; round++) {
-        if (!nearest(j, centres, w.square, w.least, w.labels)) break;
-        moved(j, &w, centres);
-    }
-}
-
-static void assigned(const means *j, int r, char *work) {
-    const areas w = areas_of(j, work);
-    nearest(j, j->centres + (int64_t)r * j->components * j->features, w.square, w.least, w.labels);
+static void one_nearest(const means *j, int r, char *work) {
+    const table t = table_of(j);
+    const areas w = areas_of(&t, j->components, (double *)work);
+    nearest(&t, j->components, centres_of(j, r), &w);
     memcpy(j->least + r * j->rows, w.least, j->rows * sizeof(double));
     memcpy(j->labels + r * j->rows, w.labels, j->rows * sizeof(int64_t));
 }
@@ -215,27 +57,20 @@ static void assigned(const means *j, int r, char *work) {
         for (int r; (r = __atomic_fetch_add(&j->ticket, 1, __ATOMIC_RELAXED)) < j->restarts;) one(j, r, work); \
     }
 
-EACH(each_plusplus, means, plusplus)
-EACH(each_lloyd, means, lloyd)
-EACH(each_assigned, means, assigned)
+EACH(each_plusplus, means, one_plusplus)
+EACH(each_lloyd, means, one_lloyd)
+EACH(each_nearest, means, one_nearest)
 
-void LOCAL(plusplus)(means *j) {
-    turned(j);
+static void all(means *j, void (*each)(void *)) {
+    const table t = table_of(j);
+    turned(&t, j->weight);
     j->areas = 0;
-    LOCAL(spread)(each_plusplus, j, j->parts);
+    LOCAL(spread)(each, j, j->parts);
 }
 
-void LOCAL(lloyd)(means *j) {
-    turned(j);
-    j->areas = 0;
-    LOCAL(spread)(each_lloyd, j, j->parts);
-}
-
-void LOCAL(nearest)(means *j) {
-    turned(j);
-    j->areas = 0;
-    LOCAL(spread)(each_assigned, j, j->parts);
-}
+void LOCAL(plusplus)(means *j) { all(j, each_plusplus); }
+void LOCAL(lloyd)(means *j) { all(j, each_lloyd); }
+void LOCAL(nearest)(means *j) { all(j, each_nearest); }
 
 /* ---- agglomeration */
 
