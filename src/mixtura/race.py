@@ -82,10 +82,10 @@ EFFORTS: dict[str, Effort] = {
     "quick": Effort(
         sample=1000,
         opening={"kmeans": 9, "whitened": 6},
-        first=Round(2000, 12, 2),
+        first=Round(2000, 4, 6),
         agree=15,
         racers={},
-        later=(),
+        later=(Round(2000, 8, 2),),
         per_row=1e-4,
     ),
     "standard": Effort(
