@@ -2,6 +2,7 @@
 
 import gc
 import math
+from collections.abc import Callable
 from typing import Any
 
 from clock import FEWEST, extra, per_pass
@@ -111,8 +112,14 @@ def row(workload: Workload, present: list[str], pairs: int, threads: int) -> Row
     return {"workload": workload.label, "passes": PASSES, "programs": programs, "fastest": name, **claim}
 
 
-def peers(workloads: tuple[Workload, ...], present: list[str], pairs: int, threads: int) -> list[Row]:
-    """The table."""
+def peers(
+    workloads: tuple[Workload, ...],
+    present: list[str],
+    pairs: int,
+    threads: int,
+    keep: Callable[[list[Row]], None] = lambda table: None,
+) -> list[Row]:
+    """The table, which takes long: ``keep`` is given what there is of it after every workload."""
     table = []
     for workload in workloads:
         try:
@@ -121,6 +128,7 @@ def peers(workloads: tuple[Workload, ...], present: list[str], pairs: int, threa
             say(f"{workload.label}: SKIPPED, {reason}")
             continue
         table.append(found)
+        keep(table)
         say(workload.label)
         for one in found["programs"]:
             end = f"{one['loglik']:12.5f} nats a row" if one.get("loglik") is not None else " " * 23

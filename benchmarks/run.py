@@ -52,19 +52,35 @@ def arguments() -> argparse.Namespace:
     return asked
 
 
-def jobs(asked: argparse.Namespace, here: dict[str, str]) -> dict[str, Callable[[], Any]]:
-    """What makes each table."""
+def jobs(asked: argparse.Namespace, about: dict[str, Any], here: dict[str, str]) -> dict[str, Callable[[], Any]]:
+    """What makes each table; ``about`` says where it is made."""
     quick, pairs, threads = asked.quick, asked.pairs, asked.threads
     every = tuple(w for w in (*(case.workload for case in PASSES), *PYCAVE) if re.search(asked.only, w.label))
     some = tuple(case for case in PASSES if re.search(asked.only, case.workload.label))
     return {
         "passes": lambda: passes(QUICK_PASSES if quick else some, pairs, threads),
-        "peers": lambda: peers(QUICK_PEERS if quick else every, list(here), pairs, threads),
+        "peers": lambda: peers(
+            QUICK_PEERS if quick else every,
+            list(here),
+            pairs,
+            threads,
+            lambda table: show("peers", table, asked, about),
+        ),
         "fits": lambda: fits(QUICK_FITS if quick else FITS, pairs, real=not quick),
         "many": lambda: many(20 if quick else 1000, pairs),
         "memory": lambda: memory(20_000) if quick else memory(),
         "import": lambda: imports(pairs),
     }
+
+
+def show(name: str, found: Any, asked: argparse.Namespace, about: dict[str, Any]) -> None:
+    """Write a table, or as much of it as there is, where that is wanted."""
+    if asked.output is not None:
+        write(name, {**about, name: found}, asked.output)
+    if asked.readme:
+        into_readme(name, MARKDOWN[name](found))
+        if name in SHORT:
+            into_readme(f"{name}-short", SHORT[name](found))
 
 
 def main() -> None:
@@ -75,17 +91,11 @@ def main() -> None:
     about = environment(asked.threads)
     about = {**about, "versions": {**about["versions"], **versions}, "absent": absent}
     with threadpool_limits(asked.threads):
-        for name, run in jobs(asked, versions).items():
+        for name, run in jobs(asked, about, versions).items():
             if asked.what and name not in asked.what:
                 continue
             say(f"== {name}")
-            found = run()
-            if asked.output is not None:
-                write(name, {**about, name: found}, asked.output)
-            if asked.readme:
-                into_readme(name, MARKDOWN[name](found))
-                if name in SHORT:
-                    into_readme(f"{name}-short", SHORT[name](found))
+            show(name, run(), asked, about)
 
 
 if __name__ == "__main__":
