@@ -80,8 +80,8 @@ def exceeds(matrix: Float64[Tensor, "*B E E"], least: float) -> Bool[Tensor, "*B
     A matrix of no rows has no eigenvalue that is not.
     """
     if not matrix.shape[-1]:
-        return torch.ones(matrix.shape[:-2], dtype=torch.bool)
-    rest = matrix - least * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+        return torch.ones(matrix.shape[:-2], dtype=torch.bool, device=matrix.device)
+    rest = matrix - least * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     return torch.linalg.cholesky_ex(rest).info == 0
 
 

@@ -211,7 +211,8 @@ def likeliest(sample: Sample, mean: Float64[Tensor, "D"], scale: Float64[Tensor,
 
 
 def _present(block: Block) -> tuple[Tensor, Tensor]:
-    x = block.x.to("cpu", torch.float64)
+    # In one layout whatever that of the data, so that sums over rows round the same.
+    x = block.x.to("cpu", torch.float64).contiguous()
     if block.weight is None:
         return x, x.new_ones(len(x))
     w = block.weight.to("cpu", torch.float64)
