@@ -55,10 +55,30 @@ class InSingle(GaussianMixture):
         return super().score(self._single(X), y, sample_weight)
 
 
+FINER = "tells log densities apart by 1e-7, which float32 cannot: test_the_order_of_single_rows does by its eps"
+
+
+def finer(estimator: Any) -> dict[str, str]:
+    """Checks that ask of float32 what it cannot tell."""
+    return {"check_methods_sample_order_invariance": FINER} if isinstance(estimator, InSingle) else {}
+
+
+def test_the_order_of_single_rows() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3)).astype(np.float32)
+    order = rng.permutation(len(x))
+    for components in (1, 3):
+        model = GaussianMixture(components, effort="quick", random_state=0).fit(x)
+        # A row in another place may be counted by another path: some roundings of a sum of a few terms.
+        np.testing.assert_allclose(model.score_samples(x[order]), model.score_samples(x)[order], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(model.predict_proba(x[order]), model.predict_proba(x)[order], rtol=0, atol=1e-6)
+
+
 @parametrize_with_checks(
     [GaussianMixture(1, covariance_type=name) for name in STRUCTURES]
     + [GaussianMixture(3, effort="quick", random_state=0), GaussianMixture.sklearn_defaults(), InSingle()]
-    + [GaussianMixture(1, missing="em")]
+    + [GaussianMixture(1, missing="em")],
+    expected_failed_checks=finer,
 )
 def test_checks(estimator: Any, check: Any) -> None:
     # Three components include the equivalence of weights and repeated rows: same optimum, whatever the rows' order.
