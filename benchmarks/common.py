@@ -27,8 +27,8 @@ PATIENCE = 2.0
 def quiet() -> None:
     """Wait until no thread of this process runs any more.
 
-    The threads of a library wait for more work before they sleep: OpenBLAS's keep a processor busy for a tenth of a
-    second, which would be taken from the program that is timed next.
+    The threads of a library spin for a while before they sleep, OpenBLAS's for long, and would take a processor from
+    the program that is timed next.
     """
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:

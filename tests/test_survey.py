@@ -6,7 +6,7 @@ import torch
 from cases import Cut, tensor
 
 from mixtura.data import Array
-from mixtura.survey import CLIP, CROWD, SAMPLE, Reservoir, Sample, grid_step, robust_scale, survey
+from mixtura.survey import CLIP, CROWD, SAMPLE, Reservoir, Sample, grid_step, robust_scale, sorted_rows, survey
 
 
 @pytest.fixture
@@ -85,6 +85,15 @@ def test_the_sample_is_canonical():
     sample = survey(Array(X, np.array([1.0, 2, 3, 4, 0, 5, 6])), 0).sample
     assert sample.x.tolist() == [[0, -1], [0, 5], [2, 1]]
     assert sample.weight.tolist() == [4, 7, 10]
+
+
+@pytest.mark.parametrize("values", [2, 3, 30, 10**6])
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_rows_are_sorted_by_one_column_after_the_other(values, columns):
+    X = np.random.default_rng([values, columns]).integers(0, values, size=(200, columns)).astype(float)
+    order, new = sorted_rows(X)
+    np.testing.assert_array_equal(order, np.lexsort(X.T[::-1]))
+    np.testing.assert_array_equal(new, np.append(True, (np.diff(X[order], axis=0) != 0).any(1)))
 
 
 def test_negative_zero_is_zero():

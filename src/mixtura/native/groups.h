@@ -76,7 +76,7 @@ static int whitened(int d, long n, const desk *at) {
     return 1;
 }
 
-/* The model of the partition `label`: one M-step; clusters of few rows are pulled to the pooled covariance by D + 2
+/* The model of the partition `labels`: one M-step; clusters of few rows are pulled to the pooled covariance by D + 2
  * rows' worth of it. 0 where a cluster has no rows. */
 static int partitioned(const starts *j, const shape *s, const field *f, const int64_t *labels, const desk *at,
                        double *model) {

@@ -185,7 +185,7 @@ def begin(runs: Runs, groups: Groups, starts: int, seed: int) -> None:
     own, longest = runs.model.covariance.quadratic.size(features), int(groups.sizes.max())
     stride = -(-longest // STEP) * STEP
     tables = (features + 6) * stride + (2 * features + 1) * longest
-    numbers = tables + components * (2 * features + own + 3 + features) + features * features + features
+    numbers = tables + components * (3 * features + own + 3) + features * features + features
     room = -(-8 * numbers // ALIGN) * ALIGN
     job = runs.job()
     work = torch.empty(job.parts * room, dtype=torch.uint8)
