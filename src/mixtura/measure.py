@@ -11,7 +11,7 @@ from mixtura.e_step import Count, Whitened
 from mixtura.missing import Marginal
 from mixtura.mixture import Mixture
 from mixtura.moments import Moments
-from mixtura.native.count import by_features
+from mixtura.native.count import Wide, by_features
 from mixtura.record import Record
 from mixtura.rows import Rows
 
@@ -27,18 +27,24 @@ def measure(mixture: Mixture, rows: Rows, fast: Bool[Tensor, "R"]) -> Moments:
     """One pass over the rows: the moments of every restart.
 
     Restarts flagged in ``fast`` (on the CPU, so that nobody waits for a device) go through the feature map, the others
-    through the definition; rows with gaps have a count of their own. All report in the same frame, so they add up and
-    mix.
+    through the feature map in float64 or the definition; rows with gaps have a count of their own. All report in the
+    same frame, so they add up and mix.
     """
     by_map = fast.cpu().numpy()
     if by_map.all():
         return _count_all([by_features(mixture, rows)], mixture, rows)
     if not by_map.any():
-        return _count_all([Whitened(mixture, rows.scratch, rows.dtype, rows.device)], mixture, rows)
+        return _count_all([_precise(mixture, rows)], mixture, rows)
     which = [at.nonzero()[0] for at in (by_map, ~by_map)]
     served, other = (mixture.take(placed(at, rows)) for at in which)
-    counts = [by_features(served, rows), Whitened(other, rows.scratch, rows.dtype, rows.device)]
+    counts = [by_features(served, rows), _precise(other, rows)]
     return _count_all(counts, mixture, rows, placed(np.concatenate(which).argsort(), rows))
+
+
+def _precise(mixture: Mixture, rows: Rows) -> Count:
+    """A count for what the feature map does not serve in the rows' own precision."""
+    kind = Wide if Wide.serves(mixture, rows) else Whitened
+    return kind(mixture, rows.scratch, rows.dtype, rows.device)
 
 
 def placed(at: np.ndarray, rows: Rows) -> Tensor:

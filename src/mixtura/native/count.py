@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mixtura.covariance.quadratic import Norm, Quadratic, Squares, Vech
-from mixtura.e_step import Features, Raw
+from mixtura.e_step import Count, Features, Raw, risk
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
+from mixtura.moments import Moments
 from mixtura.native.layout import PassJob
 from mixtura.native.library import library, usable
 from mixtura.rows import Chunk, Rows, Scratch
@@ -65,12 +66,16 @@ class Compiled(Features):
     """
 
     @staticmethod
+    def knows(mixture: Mixture) -> bool:
+        """The library can count such mixtures."""
+        return type(mixture.family) is Gaussian and type(mixture.covariance.quadratic) in KINDS
+
+    @staticmethod
     def serves(mixture: Mixture, rows: Rows) -> bool:
         """The library is there and can count this."""
         return (
             rows.device.type == "cpu"
-            and type(mixture.family) is Gaussian
-            and type(mixture.covariance.quadratic) in KINDS
+            and Compiled.knows(mixture)
             and rows.dtype in (torch.float64, torch.float32)
             and usable()
         )
@@ -87,7 +92,7 @@ class Compiled(Features):
         rows, (both, count), size = x.shape[1], self.theta.shape, x.itemsize
         how = cut(features, components, restarts, count, size)
         parts = max(1, min(torch.get_num_threads(), rows * both * count // GRAIN))
-        work = self.scratch.take("work", (1, parts * how.room // size), x)
+        work = self.scratch.take(f"work{size}", (1, parts * how.room // size), x)
         sums = x.new_zeros(parts, restarts + both * count, dtype=torch.float64)
         loglik, total = sums[:, :restarts], sums[:, restarts:]
         job = PassJob(
@@ -101,6 +106,39 @@ class Compiled(Features):
         found = sums.sum(0) if parts > 1 else sums[0]
         features_ = found[restarts:].view(restarts, components, count)
         return Raw(found[:restarts, None], features_[..., -1], features_, ())
+
+
+class Wide(Count):
+    """The count by features in float64, of float32 rows whose own rounding the feature map cannot bear.
+
+    On a CPU that costs twice the arithmetic of float32, where the definition costs D times as much.
+    """
+
+    @staticmethod
+    def serves(mixture: Mixture, rows: Rows) -> bool:
+        """Rows are in float32 on the CPU, and float64 is enough for all of these."""
+        return (
+            rows.device.type == "cpu"
+            and rows.dtype == torch.float32
+            and bool((risk(mixture, torch.float64) < rows.tolerance).all())
+        )
+
+    def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None:
+        kind = Compiled if Compiled.knows(mixture) and usable() else Features
+        self.mixture, self.scratch = mixture, scratch
+        self.count = kind(mixture, scratch, torch.float64, device)
+        self.bytes_per_row = self.count.bytes_per_row + 8 * mixture.shape[2]
+
+    def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
+        return self.count.log_joint(x.double())
+
+    def __call__(self, chunk: Chunk) -> Raw:
+        # Features of rows that last are kept by what they were made of, whatever its precision: not of these.
+        weight = None if chunk.weight is None else chunk.weight.double()
+        return self.count(Chunk(chunk.x.double(), weight, chunk.start))
+
+    def moments(self, total: Raw, rows: Rows) -> Moments:
+        return self.count.moments(total, rows)
 
 
 def along_rows(x: Float[Tensor, "D N"]) -> Float[Tensor, "D N"]:
