@@ -134,8 +134,9 @@ class Wide(Count):
 
     def __call__(self, chunk: Chunk) -> Raw:
         # Features of rows that last are kept by what they were made of, whatever its precision: not of these.
+        wide = self.scratch.take("wide", (chunk.x.shape[0], chunk.x.shape[1]), self.count.theta)
         weight = None if chunk.weight is None else chunk.weight.double()
-        return self.count(Chunk(chunk.x.double(), weight, chunk.start))
+        return self.count(Chunk(wide.copy_(chunk.x), weight, chunk.start))
 
     def moments(self, total: Raw, rows: Rows) -> Moments:
         return self.count.moments(total, rows)
