@@ -173,7 +173,8 @@ def summed(effort: str, summary: Row) -> str:
     return (
         f'`effort="{effort}"`: {summary["share"]:.0%} of fits at or above -0.5 nat '
         f"(wanted {summary['wanted_share']:.0%}), "
-        f"{summary['speed']:.2f} times as fast (geometric mean, wanted {summary['wanted_speed']:g}), {slowest}"
+        f"{summary['speed']:.2f} times as fast (geometric mean of the lower quartiles, "
+        f"wanted {summary['wanted_speed']:g}), {slowest}"
     )
 
 

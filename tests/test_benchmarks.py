@@ -179,8 +179,8 @@ def test_a_peer_that_fails_is_skipped_with_the_reason(monkeypatch: pytest.Monkey
 
 
 def test_fits_are_summed_over_cases() -> None:
-    def case(name: str, median: float, reached: list[bool]) -> tables.Row:
-        return {"case": name, "effort": "standard", "ratio_quartiles": [0, median, 9], "reached": reached}
+    def case(name: str, lower: float, reached: list[bool]) -> tables.Row:
+        return {"case": name, "effort": "standard", "ratio_quartiles": [lower, 9, 9], "reached": reached}
 
     found = fits.summary([case("a", 2.0, [True] * 3), case("b", 8.0, [True])], "standard")
     assert (found["speed"], found["speed_reached"]) == (pytest.approx(4), False)

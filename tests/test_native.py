@@ -169,7 +169,7 @@ def test_every_structure_is_served(name, dtype):
     mixture, _ = batch(name, np.random.default_rng(0), 1, 2, 2)
     rows = Rows(Array(np.zeros((3, 2))), dtype=dtype)
     assert type(mixture.covariance.quadratic) in KINDS
-    assert type(by_features(mixture, rows)) is Compiled
+    assert type(by_features(mixture, rows.scratch, rows.dtype, rows.device)) is Compiled
 
 
 SIZE_OF_MAP = 10**8
@@ -211,7 +211,7 @@ def test_the_compiled_count_is_the_definition(name, features, components, weight
     X = 2 * rng.normal(size=(9, features))
     weight = np.array([1.0, 0, 2, 0.5, 1, 3, 0, 1, 1]) if weighted else None
     rows = Rows(Array(X, weight), origin=torch.zeros(features))
-    counting = by_features(mixture, rows)
+    counting = by_features(mixture, rows.scratch, rows.dtype, rows.device)
     assert type(counting) is Compiled
     moments = counting.moments(rows.sum(counting, counting.bytes_per_row), rows)
     for r, p in enumerate(every):
@@ -264,7 +264,7 @@ def test_weights_may_lie_apart_in_memory_in_the_rows_too(name):
     for weight in (wide[:, 0], wide[:, 0].copy()):
         rows = Rows(Array(X, weight), origin=torch.zeros(2))
         assert rows.held.weight.is_contiguous()
-        counting = by_features(mixture, rows)
+        counting = by_features(mixture, rows.scratch, rows.dtype, rows.device)
         counted.append(rows.sum(counting, counting.bytes_per_row).loglik)
     assert torch.equal(*counted)
 
@@ -481,7 +481,7 @@ def test_passes_over_many_chunks_are_passes_over_one(name, dtype):
     moments = []
     for budget in (2**30, 2**14):
         rows = Rows(Array(X), dtype=dtype, budget=budget, resident=0)
-        counting = by_features(mixture, rows)
+        counting = by_features(mixture, rows.scratch, rows.dtype, rows.device)
         moments.append(counting.moments(rows.sum(counting, counting.bytes_per_row), rows))
     for one, other in zip(moments[0].leaves(), moments[1].leaves(), strict=True):
         # Rows are squares of up to 20² about the origin.

@@ -30,14 +30,14 @@ def measure(mixture: Mixture, rows: Rows, fast: Bool[Tensor, "R"]) -> Moments:
     through the feature map in float64 or the definition; rows with gaps have a count of their own. All report in the
     same frame, so they add up and mix.
     """
-    by_map = fast.cpu().numpy()
+    by_map, how = fast.cpu().numpy(), (rows.scratch, rows.dtype, rows.device)
     if by_map.all():
-        return _count_all([by_features(mixture, rows)], mixture, rows)
+        return _count_all([by_features(mixture, *how)], mixture, rows)
     if not by_map.any():
         return _count_all([_precise(mixture, rows)], mixture, rows)
     which = [at.nonzero()[0] for at in (by_map, ~by_map)]
     served, other = (mixture.take(placed(at, rows)) for at in which)
-    counts = [by_features(served, rows), _precise(other, rows)]
+    counts = [by_features(served, *how), _precise(other, rows)]
     return _count_all(counts, mixture, rows, placed(np.concatenate(which).argsort(), rows))
 
 

@@ -1,4 +1,4 @@
-"""Compiled: the count by features in one call of the compiled library, for rows on the CPU."""
+"""Compiled: the count by features in one call of the compiled library, for rows on the CPU, and which one suits."""
 
 import ctypes
 from typing import NamedTuple
@@ -66,17 +66,13 @@ class Compiled(Features):
     """
 
     @staticmethod
-    def knows(mixture: Mixture) -> bool:
-        """The library can count such mixtures."""
-        return type(mixture.family) is Gaussian and type(mixture.covariance.quadratic) in KINDS
-
-    @staticmethod
-    def serves(mixture: Mixture, rows: Rows) -> bool:
+    def serves(mixture: Mixture, dtype: torch.dtype, device: torch.device) -> bool:
         """The library is there and can count this."""
         return (
-            rows.device.type == "cpu"
-            and Compiled.knows(mixture)
-            and rows.dtype in (torch.float64, torch.float32)
+            device.type == "cpu"
+            and type(mixture.family) is Gaussian
+            and type(mixture.covariance.quadratic) in KINDS
+            and dtype in (torch.float64, torch.float32)
             and usable()
         )
 
@@ -124,9 +120,8 @@ class Wide(Count):
         )
 
     def __init__(self, mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> None:
-        kind = Compiled if Compiled.knows(mixture) and usable() else Features
         self.mixture, self.scratch = mixture, scratch
-        self.count = kind(mixture, scratch, torch.float64, device)
+        self.count = by_features(mixture, scratch, torch.float64, device)
         self.bytes_per_row = self.count.bytes_per_row + 8 * mixture.shape[2]
 
     def log_joint(self, x: Float[Tensor, "D N"]) -> tuple[Float[Tensor, "R K N"], Tensor | None]:
@@ -134,7 +129,8 @@ class Wide(Count):
 
     def __call__(self, chunk: Chunk) -> Raw:
         # Features of rows that last are kept by what they were made of, whatever its precision: not of these.
-        wide = self.scratch.take("wide", (chunk.x.shape[0], chunk.x.shape[1]), self.count.theta)
+        features, rows = chunk.x.shape
+        wide = self.scratch.take("wide", (features, rows), self.count.theta)
         weight = None if chunk.weight is None else chunk.weight.double()
         return self.count(Chunk(wide.copy_(chunk.x), weight, chunk.start))
 
@@ -147,7 +143,7 @@ def along_rows(x: Float[Tensor, "D N"]) -> Float[Tensor, "D N"]:
     return x if x.shape[1] < 2 or x.stride(1) == 1 else x.contiguous()
 
 
-def by_features(mixture: Mixture, rows: Rows) -> Features:
-    """The count by features that suits these rows best."""
-    kind = Compiled if Compiled.serves(mixture, rows) else Features
-    return kind(mixture, rows.scratch, rows.dtype, rows.device)
+def by_features(mixture: Mixture, scratch: Scratch, dtype: torch.dtype, device: torch.device) -> Features:
+    """The count by features that suits rows of a precision on a device best."""
+    kind = Compiled if Compiled.serves(mixture, dtype, device) else Features
+    return kind(mixture, scratch, dtype, device)
