@@ -85,5 +85,6 @@ def _lloyd_by_torch(sample: Sample, centres: Float64[Tensor, "R K D"], rounds: i
 
 def one_hot(labels: Int64[Tensor, "R S"], components: int) -> Float64[Tensor, "R K S"]:
     """Responsibilities of a partition: 1 for a row's own component."""
-    each = torch.arange(components, device=labels.device)
-    return (labels[:, None] == each[:, None]).to(torch.float64)
+    return torch.zeros(len(labels), components, labels.shape[1], dtype=torch.float64, device=labels.device).scatter_(
+        1, labels[:, None], 1.0
+    )

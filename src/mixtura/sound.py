@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from mixtura.covariance.quadratic import VECH
 from mixtura.mixture import Mixture
 from mixtura.survey import Survey
 
@@ -57,8 +58,11 @@ def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Sou
     dense, variances = mixture.covariance.dense().cpu(), mixture.covariance.variances().cpu()
     wide = exceeds(relative(dense, facts.white), NARROWEST)
     resolved = variances >= facts.step.square() / 12 * (1 - 1e-9)
-    root = facts.least.sqrt()
-    free = exceeds((dense / (root[:, None] * root)).nan_to_num(posinf=0.0), FLOORED)
+    if mixture.covariance.quadratic is VECH:
+        root = facts.least.sqrt()
+        free = exceeds((dense / (root[:, None] * root)).nan_to_num(posinf=0.0), FLOORED)
+    else:
+        free = ((variances > FLOORED * facts.least) & variances.isfinite()).all(-1)
     return Soundness(counted(mixture, n), wide.expand(shape), resolved.expand(*shape, features), free.expand(shape))
 
 

@@ -197,10 +197,7 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
     singular. Clusters without rows get no weight.
     """
     features = sample.x.shape[1]
-    weighted = r * sample.weight
-    n = weighted.sum(-1)
-    mean = (weighted.flatten(0, 1) @ sample.x).view(*n.shape, features) / n.clamp_min(1e-300)[..., None]
-    s2 = second_moments(weighted, n, mean, sample.x, unit)
+    n, mean, s2 = statistics(r, sample, unit)
     if not unit.shared:
         pooled = tuple(t.sum(1, keepdim=True) / scaled(n.sum(1, keepdim=True), t) for t in s2)
         weak = n < 2 * features + 2
@@ -218,20 +215,24 @@ class Second(Record):
     s2: tuple[Tensor, ...]
 
 
-def second_moments(
-    weighted: Float64[Tensor, "R K S"], n: Tensor, mean: Float64[Tensor, "R K D"], x: Tensor, unit: Covariance
-) -> tuple[Tensor, ...]:
-    """The structure's second-order statistics about the means of the clusters: by one product where little cancels."""
-    rows, features = x.mT.contiguous(), x.shape[1]
-    second = x.new_empty(unit.quadratic.size(features) + features, len(x))
-    unit.quadratic.write(rows, second[:-features])
-    torch.mul(rows, rows, out=second[-features:])
-    sums = (weighted.flatten(0, 1) @ second.mT).view(*n.shape, -1)
-    about = sums[..., -features:]
-    variance = about - n[..., None] * mean.square()
-    if bool(((variance < CANCELS * about) & (n >= 2 * features + 2)[..., None]).any()):
-        return scatter(weighted, mean, x, unit)
-    return unit.move(unit.from_second(sums[..., :-features]), n, n[..., None] * mean, mean)
+def statistics(
+    r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance
+) -> tuple[Float64[Tensor, "R K"], Float64[Tensor, "R K D"], tuple[Tensor, ...]]:
+    """Counts, means and the structure's second-order statistics about them: by one product where little cancels."""
+    x, weight = sample
+    features, quadratics = x.shape[1], unit.quadratic.size(x.shape[1])
+    phi = x.new_ones(quadratics + 2 * features + 1, len(x))
+    second, first, about, _ = phi.split([quadratics, features, features, 1])
+    first.copy_(x.mT)
+    unit.quadratic.write(first, second)
+    torch.mul(first, first, out=about)
+    sums = (r.flatten(0, 1) @ (phi * weight).mT).view(*r.shape[:2], -1)
+    seconds, firsts, squares, count = sums.split([quadratics, features, features, 1], dim=-1)
+    n, mean = count[..., 0], firsts / count.clamp_min(1e-300)
+    variance = squares - count * mean.square()
+    if bool(((variance < CANCELS * squares) & (count >= 2 * features + 2)).any()):
+        return n, mean, scatter(r * weight, mean, x, unit)
+    return n, mean, unit.move(unit.from_second(seconds), n, count * mean, mean)
 
 
 def scatter(
