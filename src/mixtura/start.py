@@ -222,12 +222,12 @@ def statistics(
     x, weight = sample
     features, quadratics = x.shape[1], unit.quadratic.size(x.shape[1])
     phi = x.new_ones(quadratics + 2 * features + 1, len(x))
-    second, first, about, _ = phi.split([quadratics, features, features, 1])
+    second, first, about, _ = torch.split(phi, [quadratics, features, features, 1])
     first.copy_(x.mT)
     unit.quadratic.write(first, second)
     torch.mul(first, first, out=about)
     sums = (r.flatten(0, 1) @ (phi * weight).mT).view(*r.shape[:2], -1)
-    seconds, firsts, squares, count = sums.split([quadratics, features, features, 1], dim=-1)
+    seconds, firsts, squares, count = torch.split(sums, [quadratics, features, features, 1], dim=-1)
     n, mean = count[..., 0], firsts / count.clamp_min(1e-300)
     variance = squares - count * mean.square()
     if bool(((variance < CANCELS * squares) & (count >= 2 * features + 2)).any()):
