@@ -134,25 +134,45 @@ class Covariance(Record, ABC):
     def n_parameters(self) -> int:
         """Free parameters of one restart's matrices."""
 
-    @abstractmethod
     def publish(self, kind: Kind) -> Tensor:
-        """The first restart's matrices in the shape that the field reports for this structure."""
+        """The first restart's matrices in the shape that the field reports for this structure; (K, D, D) by default."""
+        root = triangular(self.factor()[0])
+        if kind == "covariances":
+            return root @ root.mT
+        upper = inverse_of(root).mT
+        return upper if kind == "precisions_cholesky" else upper @ upper.mT
 
-    @abstractmethod
     def published_shape(self, components: int) -> tuple[int, ...]:
         """The shape of what :meth:`publish` returns, for that many components."""
+        features = self.variances().shape[-1]
+        return (components, features, features)
 
-    @abstractmethod
     def adopt(self, value: Tensor, kind: Literal["covariances", "precisions"]) -> "Covariance":
         """One restart from matrices in the published shape.
 
         Raises:
             NotPositiveDefinite: a matrix is not symmetric and positive definite.
+            OtherStructure: the matrices are, but this structure has none like them.
         """
+        given = factor_of(value, kind)[None]
+        found = self.nearest(given.new_ones(1, len(value)), given @ given.mT, Floor())
+        seen = torch.linalg.solve_triangular(given, found.factor(), upper=False)
+        eye = torch.eye(seen.shape[-1], dtype=seen.dtype, device=seen.device)
+        if not bool(((seen @ seen.mT - eye).abs() <= SAME_MATRIX).all()):
+            raise OtherStructure("should have matrices of this structure")
+        return found
+
+
+SAME_MATRIX = 1e-3
+"""How far the nearest matrix of a structure may be from the one given, as a share of that, to be taken for it."""
 
 
 class NotPositiveDefinite(ValueError):
     """A matrix that should be symmetric and positive definite is not."""
+
+
+class OtherStructure(ValueError):
+    """Matrices are positive definite, but not of the structure that they are given for."""
 
 
 def home(t: Tensor, like: Tensor) -> Tensor:
@@ -164,3 +184,29 @@ def quiet_cholesky(matrix: Float64[Tensor, "*B D D"]) -> Float64[Tensor, "*B D D
     """The Cholesky factor; NaN where there is none, so that a failed matrix fails alone."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     return torch.where((info > 0)[..., None, None], torch.nan, factor)
+
+
+def triangular(root: Float64[Tensor, "*B D D"]) -> Float64[Tensor, "*B D D"]:
+    """The Cholesky factor of A Aᵀ, without the square: Aᵀ = Q Lᵀ. Exact even where A Aᵀ is nearly singular."""
+    upper = torch.linalg.qr(root.mT, mode="r")[1]
+    return (upper * upper.diagonal(dim1=-2, dim2=-1).sign()[..., None]).mT
+
+
+def inverse_of(tril: Float64[Tensor, "*B D D"]) -> Float64[Tensor, "*B D D"]:
+    """L⁻¹ of a lower triangle."""
+    eye = torch.eye(tril.shape[-1], dtype=tril.dtype, device=tril.device)
+    return torch.linalg.solve_triangular(tril, eye, upper=False)
+
+
+def factor_of(value: Tensor, kind: Literal["covariances", "precisions"]) -> Float64[Tensor, "*B D D"]:
+    """Cholesky factors of Σ from matrices given.
+
+    Raises:
+        NotPositiveDefinite: a matrix is not symmetric and positive definite.
+    """
+    symmetric = torch.allclose(value, value.mT, rtol=1e-5, atol=1e-8 * float(value.abs().amax()))
+    factor = quiet_cholesky(value if kind == "covariances" else value.flip(-1, -2))
+    if not symmetric or bool(factor.isnan().any()):
+        raise NotPositiveDefinite("should be symmetric, positive-definite")
+    # With J the exchange, J Λ J = C Cᵀ gives Λ = U Uᵀ, U = J C J upper, hence Σ = L Lᵀ with L = U⁻ᵀ lower.
+    return factor if kind == "covariances" else inverse_of(factor.flip(-1, -2).mT)

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mixtura.covariance.around import Around
 from mixtura.covariance.base import Covariance, Floor, Kind
-from mixtura.covariance.quadratic import Quadratic
 
 
 @dataclass(frozen=True, eq=False)
-class Tied(Covariance):
+class Tied(Around):
     """One shape for all components: a structure whose leaves are (R, 1, ...), fed with pooled statistics."""
 
     shape: Covariance
@@ -20,43 +20,21 @@ class Tied(Covariance):
     shared = True
 
     @property
-    def quadratic(self) -> Quadratic:  # type: ignore[override]
-        return self.shape.quadratic
+    def inner(self) -> Covariance:
+        return self.shape
 
     @property
     def form(self) -> str | None:  # type: ignore[override]
         return self.shape.form
 
-    @classmethod
-    def unit(cls, restarts: int, components: int, features: int) -> "Tied":
-        raise TypeError("Tied.unit is ambiguous: wrap a shape's unit of one component, Tied(Full.unit(R, 1, D))")
-
     def _pool(self, s2: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(t.sum(1, keepdim=True) for t in s2)
-
-    def log_det(self) -> Float64[Tensor, "R K"]:
-        return self.shape.log_det()
-
-    def variances(self) -> Float64[Tensor, "R K D"]:
-        return self.shape.variances()
-
-    def dense(self) -> Float64[Tensor, "R K D D"]:
-        return self.shape.dense()
-
-    def factor(self) -> Float64[Tensor, "R K D D"]:
-        return self.shape.factor()
-
-    def whiten(self, x: Float[Tensor, "D N"], mean: Float64[Tensor, "R K D"]) -> Float[Tensor, "R K E N"]:
-        return self.shape.whiten(x, mean)
 
     def moment(
         self, z: Float[Tensor, "R K E N"], w: Float[Tensor, "R K N"]
     ) -> tuple[Float64[Tensor, "R K D"], tuple[Tensor, ...]]:
         first, second = self.shape.moment(z, w)
         return first, self._pool(second)
-
-    def mean_squares(self) -> tuple[Tensor, ...]:
-        return self.shape.mean_squares()
 
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:
         return self._pool(self.shape.from_scatter(scatter))
@@ -68,12 +46,6 @@ class Tied(Covariance):
 
     def maximise(self, n: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], floor: Floor) -> "Tied":
         return Tied(self.shape.maximise(n.sum(1, keepdim=True), s2, floor))
-
-    def precision(self) -> Float64[Tensor, "R K P"]:
-        return self.shape.precision()
-
-    def solve(self, v: Float64[Tensor, "R K D"]) -> Float64[Tensor, "R K D"]:
-        return self.shape.solve(v)
 
     def from_second(self, sums: Float64[Tensor, "R K P"]) -> tuple[Tensor, ...]:
         return self._pool(self.shape.from_second(sums))
