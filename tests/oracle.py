@@ -6,6 +6,8 @@ Nothing here imports mixtura. Matrices are dense and every component has its own
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import expm
+from scipy.optimize import minimize
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -146,6 +148,113 @@ COUNT = {
     "tied_spherical": lambda k, d: 1,
 }
 """Free parameters of the covariances, from the literature (Fraley & Raftery 2002)."""
+
+
+# ---- volume, shape and orientation, each equal or variable: Celeux & Govaert (1995); EVE and VVE by brute force
+
+
+def _shape(m):
+    """A matrix and its volume: m = volume · (a matrix of determinant 1)."""
+    volume = np.exp(np.linalg.slogdet(m)[1] / len(m))
+    return volume, m / volume
+
+
+def _one_shape(n, scatter):
+    """Own volumes and one matrix of determinant 1, in turn until nothing changes."""
+    volumes = np.ones(len(n))
+    for _ in range(5000):
+        common = _shape(sum(s / v for s, v in zip(scatter, volumes, strict=True)))[1]
+        before = volumes
+        volumes = np.array([np.trace(np.linalg.solve(common, s)) / len(s) / c for s, c in zip(scatter, n, strict=True)])
+        if np.abs(volumes / before - 1).max() < 1e-15:
+            break
+    return np.stack([v * common for v in volumes])
+
+
+def _one_volume(n, scatter):
+    each = [_shape(s) for s in scatter]
+    return np.stack([sum(volume for volume, _ in each) / sum(n) * shape for _, shape in each])
+
+
+def _turned(rule):
+    """A rule for diagonal matrices, along each scatter's own axes in the order of their lengths."""
+
+    def maximise(n, scatter):
+        spread, axes = np.linalg.eigh(scatter)
+        sizes = rule(n, np.stack([np.diag(v) for v in spread]))
+        return axes @ sizes @ axes.swapaxes(-1, -2)
+
+    return maximise
+
+
+def _straight(rule):
+    return lambda n, scatter: rule(n, _each(scatter, _diagonal))
+
+
+def _along(axes, scatter):
+    return np.stack([np.diag(np.diag(axes.T @ s @ axes)) for s in scatter])
+
+
+def level(n, sigma, scatter):
+    """−2 times the expected complete log likelihood, without its constant."""
+    return sum(
+        c * np.linalg.slogdet(s)[1] + np.trace(np.linalg.solve(s, w)) for c, s, w in zip(n, sigma, scatter, strict=True)
+    )
+
+
+def _common_axes(rule):
+    """A rule for diagonal matrices along the common axes that suit it best, from many starts."""
+
+    def maximise(n, scatter):
+        features = scatter.shape[-1]
+        low = np.tril_indices(features, -1)
+
+        def turn(angles):
+            skew = np.zeros((features, features))
+            skew[low] = angles
+            return expm(skew - skew.T)
+
+        def found(axes):
+            return axes @ rule(n, _along(axes, scatter)) @ axes.T
+
+        if features == 1:
+            return found(np.eye(1))
+        rng = np.random.default_rng(0)
+        bases = [*(np.linalg.eigh(s)[1] for s in [sum(scatter), *scatter])]
+        bases += [np.linalg.qr(rng.normal(size=(features, features)))[0] for _ in range(6)]
+        best = None
+        for base in bases:
+            end = minimize(lambda a, b=base: level(n, found(b @ turn(a)), scatter), np.zeros(len(low[0])), tol=1e-12)
+            if best is None or end.fun < best[0]:
+                best = end.fun, found(base @ turn(end.x))
+        return best[1]
+
+    return maximise
+
+
+EIGEN = {
+    "VEI": _straight(_one_shape),
+    "EVI": _straight(_one_volume),
+    "VEE": _one_shape,
+    "EVE": _common_axes(_one_volume),
+    "VVE": _common_axes(_alone(_same)),
+    "EEV": _turned(_pooled(_same)),
+    "VEV": _turned(_one_shape),
+    "EVV": _one_volume,
+}
+"""What :data:`MAXIMISE` is, by mclust's letters for volume, shape and orientation; I: along the columns."""
+
+EIGEN_COUNT = {
+    "VEI": lambda k, d: k + d - 1,
+    "EVI": lambda k, d: 1 + k * (d - 1),
+    "VEE": lambda k, d: k + d - 1 + d * (d - 1) // 2,
+    "EVE": lambda k, d: 1 + k * (d - 1) + d * (d - 1) // 2,
+    "VVE": lambda k, d: k * d + d * (d - 1) // 2,
+    "EEV": lambda k, d: d + k * d * (d - 1) // 2,
+    "VEV": lambda k, d: k + d - 1 + k * d * (d - 1) // 2,
+    "EVV": lambda k, d: 1 + k * (d - 1) + k * d * (d - 1) // 2,
+}
+"""Free parameters of these covariances (Celeux & Govaert 1995, table 1)."""
 
 
 def m_step(name, X, r, weight=None):
