@@ -148,9 +148,7 @@ def test_parameters_are_the_rank_of_the_jacobian(code, components, features):
         return kind.nearest(one, tensor(matrices)[None], NO_FLOOR).dense()[0].numpy().ravel()
 
     point = place[:, low[0], low[1]].ravel()
-    assert given.n_parameters() == oracle.EIGEN_COUNT[code](components, features)
-    if code not in {"EVE", "VVE"}:
-        assert given.n_parameters() == oracle.rank(dense, point)
+    assert given.n_parameters() == oracle.rank(dense, point) == oracle.EIGEN_COUNT[code](components, features)
 
 
 @EVERY
@@ -217,14 +215,14 @@ def test_the_clip_does_nothing_to_sound_matrices(code):
 
 
 @EVERY
-def test_a_ridge_is_added_to_the_scatter_of_a_row(code):
-    """Volumes and shapes are found of what the ridge leaves: that of the smallest variance is never below it."""
+def test_a_ridge_is_added_to_the_scatter_before_sizes_are_found(code):
+    """Added afterwards, it would leave equal volumes or shapes unequal."""
     rng = np.random.default_rng(29)
     scatter, n = scatters(rng, 2, 3), np.array([2.0, 5.0])
     kind = unit(code, 1, 2, 3)
     found = kind.maximise(tensor(n)[None], kind.from_scatter(tensor(scatter)[None]), Floor(None, 0.25)).dense()[0]
     want = oracle.EIGEN[code](n, scatter + 0.25 * n[:, None, None] * np.eye(3))
-    np.testing.assert_allclose(found.numpy(), want, rtol=0, atol=1e-6 * want.max())
+    np.testing.assert_allclose(found.numpy(), want, rtol=0, atol=max(1e-12, OFF.get(code, 0)) * want.max())
 
 
 @EVERY

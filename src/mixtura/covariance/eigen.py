@@ -38,8 +38,7 @@ class Turned(Rooted):
 
     @classmethod
     def unit(cls, restarts: int, components: int, features: int) -> "Turned":
-        eye = torch.eye(features, dtype=torch.float64)
-        return Turned(eye.new_ones(restarts, components, features), eye.repeat(restarts, components, 1, 1))
+        raise TypeError("Turned holds matrices for Eigen, which knows what lies inside it")
 
     @cached_property
     def root(self) -> Float64[Tensor, "R K D D"]:
