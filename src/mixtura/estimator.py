@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from mixtura.accelerate import Squarem
-from mixtura.covariance import STRUCTURES, structure
+from mixtura.covariance import NAMES, structure
 from mixtura.draws import seed_of
 from mixtura.em import Steps
 from mixtura.family import Gaussian
@@ -127,7 +127,7 @@ class GaussianMixture(PublishedMixture):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(STRUCTURES))],
+        "covariance_type": [StrOptions(set(NAMES))],
         "tol": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "reg_covar": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "max_iter": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
@@ -235,14 +235,13 @@ class GaussianMixture(PublishedMixture):
         components, features = shape
         unit = known.unit(1, components, features)
         given = check_given(
-            unit,
+            known,
             components,
             features,
             weights=weights,
             means=means,
             covariances=covariances,
             kind="covariances",
-            name=covariance_type,
         )
         if not given.all:
             raise ValueError("weights, means and covariances are all needed: one of them is None")
@@ -379,14 +378,13 @@ class GaussianMixture(PublishedMixture):
                 "use fewer components"
             )
         given = check_given(
-            structure(self.covariance_type).unit(1, self.n_components, features),
+            structure(self.covariance_type),
             self.n_components,
             features,
             weights=self.weights_init,
             means=self.means_init,
             covariances=self.precisions_init,
             kind="precisions",
-            name=self.covariance_type,
         )
         plan = self._plan(checked, given)
         names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(features))]

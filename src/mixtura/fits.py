@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixtura.covariance import structure
 from mixtura.criteria import Figures, aic, bic
 from mixtura.estimator import GaussianMixture
 from mixtura.inputs import Kind
@@ -59,7 +60,8 @@ class Fits:
     @cached_property
     def covariances_(self) -> Any:
         """(G, ...), in the shape that :class:`GaussianMixture` gives this structure."""
-        each = [self._one(i).covariance.publish("covariances") for i in range(len(self))]
+        known = structure(self.covariance_type)
+        each = [known.publish(self._one(i).covariance, self.n_components, "covariances") for i in range(len(self))]
         return self._kind.give(torch.stack(each), frozen=True)
 
     @cached_property

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
-from mixtura.covariance.base import Covariance, NotPositiveDefinite
+from mixtura.covariance import Covariance, NotPositiveDefinite, OtherStructure, Structure
 from mixtura.mixture import Mixture
 
 
@@ -49,7 +49,7 @@ class Given(NamedTuple):
 
 
 def check_given(
-    unit: Covariance,
+    known: Structure,
     components: int,
     features: int,
     *,
@@ -57,19 +57,17 @@ def check_given(
     means: Any,
     covariances: Any,
     kind: Any,
-    name: str,
 ) -> Given:
     """Check parameters from users.
 
     Args:
-        unit: a template of the covariance structure.
+        known: the covariance structure.
         components: K.
         features: D.
         weights: (K,) or None.
         means: (K, D) or None.
         covariances: in the published shape of the structure, or None.
         kind: ``"covariances"`` or ``"precisions"``: what ``covariances`` holds.
-        name: of the covariance structure, for messages.
 
     Raises:
         ValueError: a shape, a range or a matrix is not usable.
@@ -77,7 +75,7 @@ def check_given(
     return Given(
         None if weights is None else _weights(weights, components),
         None if means is None else _array(means, (components, features), "means"),
-        None if covariances is None else _covariance(unit, covariances, components, kind, name),
+        None if covariances is None else _covariance(known, covariances, components, features, kind),
     )
 
 
@@ -113,10 +111,14 @@ def _weights(value: Any, components: int) -> Tensor:
     return weights / weights.sum() if single else weights
 
 
-def _covariance(unit: Covariance, value: Any, components: int, kind: Any, name: str) -> Covariance:
-    what = f"{name} {'precision' if kind == 'precisions' else 'covariance'}"
-    array = _array(value, unit.published_shape(components), what)
+def _covariance(known: Structure, value: Any, components: int, features: int, kind: Any) -> Covariance:
+    what = f"{known.name} {'precision' if kind == 'precisions' else 'covariance'}"
+    array = _array(value, known.published_shape(components, features), what)
     try:
-        return unit.adopt(array, kind)
+        return known.adopt(array, components, features, kind)
     except NotPositiveDefinite as error:
         raise ValueError(f"'{what}' {error}: symmetrise it, or add a small multiple of the identity") from None
+    except OtherStructure as error:
+        raise ValueError(
+            f"'{what}' {error}, {known.about}: pass such matrices, or use covariance_type='full', which holds any"
+        ) from None

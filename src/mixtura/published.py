@@ -7,6 +7,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from mixtura.covariance import Kind as Shown
+from mixtura.covariance import Structure, structure
 from mixtura.fitted import FittedMixture
 from mixtura.inputs import Kind
 from mixtura.mixture import Mixture
@@ -17,15 +19,18 @@ PUBLISHED = ("weights_", "means_", "covariances_", "precisions_", "precisions_ch
 """Attributes that show the parameters of ``mixture_`` to users."""
 
 
-def published(mixture: Mixture) -> dict[str, Tensor]:
+def published(mixture: Mixture, known: Structure) -> dict[str, Tensor]:
     """The attributes ``PUBLISHED`` of the first restart, float64."""
-    covariance = mixture.covariance
+
+    def shown(kind: Shown) -> Tensor:
+        return known.publish(mixture.covariance, mixture.shape[1], kind)
+
     return {
         "weights_": mixture.log_weight[0].exp(),
         "means_": mixture.mean[0],
-        "covariances_": covariance.publish("covariances"),
-        "precisions_": covariance.publish("precisions"),
-        "precisions_cholesky_": covariance.publish("precisions_cholesky"),
+        "covariances_": shown("covariances"),
+        "precisions_": shown("precisions"),
+        "precisions_cholesky_": shown("precisions_cholesky"),
     }
 
 
@@ -37,13 +42,13 @@ class PublishedMixture(FittedMixture):
     _findings: list[Finding]
     _weight: float
 
-    def _publish(self, mixture: Mixture, kind: Kind, structure: str) -> None:
+    def _publish(self, mixture: Mixture, kind: Kind, name: str) -> None:
         """Become a fitted estimator: take a mixture of one restart, and show it in the kind of the data."""
         # The same layout in memory wherever the parameters come from, so that products give the same bits.
         mixture = mixture.map(lambda t: t.clone(memory_format=torch.contiguous_format))
-        shown = {name: kind.give(value, frozen=True) for name, value in published(mixture).items()}
+        shown = {key: kind.give(value, frozen=True) for key, value in published(mixture, structure(name)).items()}
         # All or nothing: an error above leaves every attribute as it was.
-        self.__dict__.update(mixture_=mixture, _kind=kind, _structure=structure, **shown)
+        self.__dict__.update(mixture_=mixture, _kind=kind, _structure=name, **shown)
 
     def diagnose(self) -> list[Finding]:
         """What is wrong with the fit, and what in the data deserves a word; ``status_`` alone says whether it is sound.

@@ -223,12 +223,12 @@ def _fit(asked: argparse.Namespace) -> None:
 
 
 def _covariance(given: list[str]) -> str | tuple[str, ...]:
-    from mixtura.covariance import STRUCTURES
+    from mixtura.covariance import NAMES
 
     if given in (["auto"], ["all"]):
         return given[0]
-    if unknown := [name for name in given if name not in STRUCTURES]:
-        known = ", ".join(STRUCTURES)
+    if unknown := [name for name in given if name not in NAMES]:
+        known = ", ".join(NAMES)
         raise Usage(f"--covariance {unknown[0]!r} is not a structure: use one of {known}, or auto, or all")
     return tuple(given)
 

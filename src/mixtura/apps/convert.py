@@ -9,7 +9,7 @@ from sklearn.mixture import BayesianGaussianMixture
 from sklearn.mixture import GaussianMixture as Theirs
 from sklearn.utils.validation import check_is_fitted
 
-from mixtura.covariance import Floor, structure
+from mixtura.covariance import Floor, Structure, structure
 from mixtura.estimator import GaussianMixture
 from mixtura.mixture import Mixture
 from mixtura.published import published
@@ -46,23 +46,24 @@ def from_sklearn(model: Any, cls: type[G]) -> G:
 def to_sklearn(model: GaussianMixture) -> Theirs:
     """A fitted estimator of scikit-learn's; see :meth:`GaussianMixture.to_sklearn`."""
     check_is_fitted(model)
-    theirs = structure(model._structure).within
-    mixture = model.mixture_ if theirs == model._structure else widened(model.mixture_, theirs)
-    out = Theirs(**{**their_params(model), "n_components": mixture.shape[1], "covariance_type": theirs})
-    if theirs != model._structure:
+    own = structure(model._structure)
+    theirs = structure(own.within)
+    mixture = model.mixture_ if theirs.code == own.code else widened(model.mixture_, theirs)
+    out = Theirs(**{**their_params(model), "n_components": mixture.shape[1], "covariance_type": theirs.name})
+    if theirs.name != own.name:
         out.set_params(precisions_init=None)
-    for name, value in published(mixture).items():
+    for name, value in published(mixture, theirs).items():
         setattr(out, name, value.numpy().copy())
     _copy_reports(model, out)
     return out
 
 
-def widened(mixture: Mixture, name: str) -> Mixture:
+def widened(mixture: Mixture, known: Structure) -> Mixture:
     """The same densities with the matrices of a structure that holds them."""
     restarts, components, features = mixture.shape
     dense = mixture.covariance.dense().expand(-1, components, -1, -1)
     n = torch.ones(restarts, components, dtype=torch.float64)
-    unit = structure(name).unit(restarts, components, features)
+    unit = known.unit(restarts, components, features)
     return replace(mixture, covariance=unit.nearest(n, dense, Floor()))
 
 

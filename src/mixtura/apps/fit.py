@@ -103,10 +103,10 @@ def fitted(job: Job, source: Source, note: Note) -> Any:
 
 def _one(covariance: str | tuple[str, ...]) -> str:
     """The structure where just one is asked for."""
-    from mixtura.covariance import STRUCTURES
+    from mixtura.covariance import NAMES
 
     names = (covariance,) if isinstance(covariance, str) else covariance
-    return names[0] if len(names) == 1 and names[0] in STRUCTURES else ""
+    return names[0] if len(names) == 1 and names[0] in NAMES else ""
 
 
 def write_json(path: Path, told: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from mixtura import __version__
 from mixtura.apps.pack import Packer, UnknownName, Unpacker
 from mixtura.apps.summary import versions
-from mixtura.covariance import STRUCTURES
+from mixtura.covariance import NAMES, STRUCTURES
 from mixtura.criteria import Figures, aic, bic
 from mixtura.estimator import GaussianMixture
 from mixtura.family import Gaussian
@@ -193,7 +193,7 @@ def build(told: dict[str, Any], leaves: dict[str, Tensor], device: Any, home: to
     unpacker = Unpacker(leaves, records())
     call, structure, kind = told["call"], told["structure"], told["kind"]
     cls = ESTIMATORS.get(call["class"])
-    if cls is None or structure not in STRUCTURES:
+    if cls is None or structure not in NAMES:
         raise UnknownName(f"{structure!r:.60} of {call['class']!r:.60}")
     params = {name: unpacker.unpack(value) for name, value in call["params"].items()}
     if unknown := sorted(set(params) - set(cls._get_param_names())):
@@ -258,12 +258,12 @@ def check_mixture(mixture: Any, name: str) -> None:
     finite = all(bool(t.isfinite().all()) for t in (mean, *covariance.leaves()))
     if not finite or not math.isclose(float(weight.exp().sum()), 1, abs_tol=1e-6):
         raise ValueError("parameters are not finite, or weights do not sum to 1")
-    unit, variances = STRUCTURES[name].unit(1, components, features), covariance.variances()
-    published = tuple(covariance.publish("covariances").shape) == unit.published_shape(components)
-    if type(covariance) is not type(unit) or not published or variances.shape[2:] != (features,):
+    unit = NAMES[name].unit(1, components, features)
+    alike = [t.shape for t in covariance.leaves()] == [t.shape for t in unit.leaves()]
+    if type(covariance) is not type(unit) or covariance.about() != unit.about() or not alike:
         raise ValueError(f"matrices are not those of {name}")
     white = covariance.whiten(torch.zeros(features, 1, dtype=torch.float64), mean)
-    if not bool((variances > 0).all() & covariance.log_det().isfinite().all() & white.isfinite().all()):
+    if not bool((covariance.variances() > 0).all() & covariance.log_det().isfinite().all() & white.isfinite().all()):
         raise ValueError("a matrix is not positive definite")
 
 

@@ -1,15 +1,31 @@
 """The registry of covariance structures: which names there are and what each one makes."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from mixtura.covariance.base import Covariance, Floor, Kind, NotPositiveDefinite
+from torch import Tensor
+
+from mixtura.covariance.base import Covariance, Floor, Kind, NotPositiveDefinite, OtherStructure
 from mixtura.covariance.diag import Diag
+from mixtura.covariance.eigen import Eigen
 from mixtura.covariance.full import Full
 from mixtura.covariance.spherical import Spherical
 from mixtura.covariance.tied import Tied
 
-__all__ = ["GENERAL", "STRUCTURES", "Covariance", "Floor", "Kind", "NotPositiveDefinite", "Structure", "structure"]
+__all__ = [
+    "GENERAL",
+    "NAMES",
+    "STRUCTURES",
+    "Covariance",
+    "Floor",
+    "Kind",
+    "NotPositiveDefinite",
+    "OtherStructure",
+    "Structure",
+    "structure",
+]
+
+Unit = Callable[[int, int, int], Covariance]
 
 
 class Structure(NamedTuple):
@@ -17,46 +33,110 @@ class Structure(NamedTuple):
 
     Attributes:
         name: what users write as ``covariance_type``.
+        code: mclust's letters for volume, shape and orientation: equal, variable, or I for the identity.
         unit: makes identity matrices of this structure for R restarts, K components and D features.
         about: one phrase for messages and documentation.
         within: of scikit-learn's four structures the smallest that holds all matrices of this one.
+        matrices: matrices are shown to users as (K, D, D), not in the structure's own shape.
     """
 
     name: str
-    unit: Callable[[int, int, int], Covariance]
+    code: str
+    unit: Unit
     about: str
     within: str = "full"
+    matrices: bool = False
 
     @property
     def in_sklearn(self) -> bool:
         """scikit-learn has it, under the same name."""
         return self.within == self.name
 
+    def publish(self, covariance: Covariance, components: int, kind: Kind) -> Tensor:
+        """The first restart's matrices, float64, in the shape in which users see them."""
+        if not self.matrices:
+            return covariance.publish(kind)
+        shown = Covariance.publish(covariance, kind)
+        return shown.expand(components, -1, -1)
+
+    def published_shape(self, components: int, features: int) -> tuple[int, ...]:
+        """The shape of what :meth:`publish` returns."""
+        if self.matrices:
+            return components, features, features
+        return self.unit(1, components, features).published_shape(components)
+
+    def adopt(
+        self, value: Tensor, components: int, features: int, kind: Literal["covariances", "precisions"]
+    ) -> Covariance:
+        """One restart from matrices in the published shape.
+
+        Raises:
+            NotPositiveDefinite: a matrix is not symmetric and positive definite.
+            OtherStructure: the matrices are, but this structure has none like them.
+        """
+        unit = self.unit(1, components, features)
+        return Covariance.adopt(unit, value, kind) if self.matrices else unit.adopt(value, kind)
+
+
+def tied(unit: Unit) -> Unit:
+    """Makes identity matrices that all components share."""
+    return lambda restarts, components, features: Tied(unit(restarts, 1, features))
+
 
 STRUCTURES: dict[str, Structure] = {
     entry.name: entry
     for entry in (
-        Structure("full", Full.unit, "each component has its own covariance matrix", "full"),
-        Structure(
-            "tied", lambda r, k, d: Tied(Full.unit(r, 1, d)), "all components share one covariance matrix", "tied"
-        ),
-        Structure("diag", Diag.unit, "each component has its own variance in every column", "diag"),
-        Structure("spherical", Spherical.unit, "each component has one variance", "spherical"),
-        Structure(
-            "tied_diag",
-            lambda r, k, d: Tied(Diag.unit(r, 1, d)),
-            "all components share a variance per column",
-            within="diag",
-        ),
-        Structure(
-            "tied_spherical",
-            lambda r, k, d: Tied(Spherical.unit(r, 1, d)),
-            "all components share one variance",
-            within="spherical",
+        Structure("full", "VVV", Full.unit, "each component has its own covariance matrix", "full"),
+        Structure("tied", "EEE", tied(Full.unit), "all components share one covariance matrix", "tied"),
+        Structure("diag", "VVI", Diag.unit, "each component has its own variance in every column", "diag"),
+        Structure("spherical", "VII", Spherical.unit, "each component has one variance", "spherical"),
+        Structure("tied_diag", "EEI", tied(Diag.unit), "all components share a variance per column", "diag"),
+        Structure("tied_spherical", "EII", tied(Spherical.unit), "all components share one variance", "spherical"),
+        *(
+            Structure(code, code, Eigen.spelled(code), about, "diag" if code.endswith("I") else "full", matrices=True)
+            for code, about in (
+                ("VEI", "along the columns, one shape in sizes of their own"),
+                ("EVI", "along the columns, shapes of their own in one size"),
+                ("VEE", "one shape and one orientation in sizes of their own"),
+                ("EVE", "one orientation, shapes of their own in one size"),
+                ("VVE", "one orientation, sizes and shapes of their own"),
+                ("EEV", "one size and one shape, each component turned by itself"),
+                ("VEV", "one shape, each component turned by itself in a size of its own"),
+                ("EVV", "one size, each component turned by itself with a shape of its own"),
+            )
         ),
     )
 }
+"""The covariance structures: mclust's fourteen, of which six have a shorter name and a shape of their own."""
 
+
+def alone(code: str, unit: Unit) -> Unit:
+    """Makes unit variances for one column, where one letter says all.
+
+    Raises:
+        ValueError: there are more columns.
+    """
+
+    def only(restarts: int, components: int, features: int) -> Covariance:
+        if features > 1:
+            raise ValueError(
+                f"covariance_type={code[0]!r} is for data of one column, but there are {features}: "
+                f"use {code!r}, one variance a component, or another structure"
+            )
+        return unit(restarts, components, features)
+
+    return only
+
+
+NAMES: dict[str, Structure] = {
+    **STRUCTURES,
+    **{s.code: s._replace(name=s.code, matrices=True) for s in STRUCTURES.values()},
+    **{
+        s.code[0]: s._replace(name=s.code[0], unit=alone(s.code, s.unit), matrices=True)
+        for s in (STRUCTURES["tied_spherical"], STRUCTURES["spherical"])
+    },
+}
+"""Everything that users may write: the structures, mclust's codes for all of them, and those for one column."""
 
 GENERAL = STRUCTURES["full"]
 """The structure that holds all others: any covariance matrix."""
@@ -69,7 +149,7 @@ def structure(name: str) -> Structure:
         ValueError: there is no such structure; the message lists those there are.
     """
     try:
-        return STRUCTURES[name]
+        return NAMES[name]
     except (KeyError, TypeError):
-        names = ", ".join(repr(n) for n in STRUCTURES)
+        names = ", ".join(repr(n) for n in NAMES)
         raise ValueError(f"covariance_type={name!r} is not a covariance structure; use one of {names}") from None
