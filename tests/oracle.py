@@ -109,33 +109,30 @@ def _pooled(shape):
     return maximise
 
 
-MAXIMISE = {
-    "full": _alone(_same),
-    "tied": _pooled(_same),
-    "diag": _alone(_diagonal),
-    "spherical": _alone(_round),
-    "tied_diag": _pooled(_diagonal),
-    "tied_spherical": _pooled(_round),
-}
-"""(K,) counts and (K, D, D) scatter about the new means -> (K, D, D) likeliest covariances of the structure."""
+def _diagonals(matrices):
+    return np.stack([np.diag(m) for m in matrices])
+
 
 SECOND = {
     "full": lambda s: s,
     "tied": lambda s: s.sum(0)[None],
-    "diag": lambda s: np.stack([np.diag(m) for m in s]),
+    "diag": _diagonals,
     "spherical": lambda s: np.array([np.trace(m) for m in s]),
     "tied_diag": lambda s: np.diag(s.sum(0))[None],
     "tied_spherical": lambda s: np.array([np.trace(s.sum(0))]),
+    **dict.fromkeys(("VEI", "EVI"), _diagonals),
+    **dict.fromkeys(("VEE", "EVE", "VVE", "EEV", "VEV", "EVV"), lambda s: s),
 }
 """(K, D, D) scatter -> the one second-order statistic of the structure."""
 
 PUBLISH = {
     "full": lambda c: c,
     "tied": lambda c: c[0],
-    "diag": lambda c: np.stack([np.diag(m) for m in c]),
+    "diag": _diagonals,
     "spherical": lambda c: np.array([m[0, 0] for m in c]),
     "tied_diag": lambda c: np.diag(c[0]).copy(),
     "tied_spherical": lambda c: np.array(c[0, 0, 0]),
+    **dict.fromkeys(("VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"), lambda c: c),
 }
 """(K, D, D) covariances of the structure -> the shape users see."""
 
@@ -146,8 +143,16 @@ COUNT = {
     "spherical": lambda k, d: k,
     "tied_diag": lambda k, d: d,
     "tied_spherical": lambda k, d: 1,
+    "VEI": lambda k, d: k + d - 1,
+    "EVI": lambda k, d: 1 + k * (d - 1),
+    "VEE": lambda k, d: k + d - 1 + d * (d - 1) // 2,
+    "EVE": lambda k, d: 1 + k * (d - 1) + d * (d - 1) // 2,
+    "VVE": lambda k, d: k * d + d * (d - 1) // 2,
+    "EEV": lambda k, d: d + k * d * (d - 1) // 2,
+    "VEV": lambda k, d: k + d - 1 + k * d * (d - 1) // 2,
+    "EVV": lambda k, d: 1 + k * (d - 1) + k * d * (d - 1) // 2,
 }
-"""Free parameters of the covariances, from the literature (Fraley & Raftery 2002)."""
+"""Free parameters of the covariances (Celeux & Govaert 1995, table 1; Fraley & Raftery 2002)."""
 
 
 # ---- volume, shape and orientation, each equal or variable: Celeux & Govaert (1995); EVE and VVE by brute force
@@ -232,7 +237,13 @@ def _common_axes(rule):
     return maximise
 
 
-EIGEN = {
+MAXIMISE = {
+    "full": _alone(_same),
+    "tied": _pooled(_same),
+    "diag": _alone(_diagonal),
+    "spherical": _alone(_round),
+    "tied_diag": _pooled(_diagonal),
+    "tied_spherical": _pooled(_round),
     "VEI": _straight(_one_shape),
     "EVI": _straight(_one_volume),
     "VEE": _one_shape,
@@ -242,19 +253,10 @@ EIGEN = {
     "VEV": _turned(_one_shape),
     "EVV": _one_volume,
 }
-"""What :data:`MAXIMISE` is, by mclust's letters for volume, shape and orientation; I: along the columns."""
+"""(K,) counts and (K, D, D) scatter about the new means -> (K, D, D) likeliest covariances of the structure.
 
-EIGEN_COUNT = {
-    "VEI": lambda k, d: k + d - 1,
-    "EVI": lambda k, d: 1 + k * (d - 1),
-    "VEE": lambda k, d: k + d - 1 + d * (d - 1) // 2,
-    "EVE": lambda k, d: 1 + k * (d - 1) + d * (d - 1) // 2,
-    "VVE": lambda k, d: k * d + d * (d - 1) // 2,
-    "EEV": lambda k, d: d + k * d * (d - 1) // 2,
-    "VEV": lambda k, d: k + d - 1 + k * d * (d - 1) // 2,
-    "EVV": lambda k, d: 1 + k * (d - 1) + k * d * (d - 1) // 2,
-}
-"""Free parameters of these covariances (Celeux & Govaert 1995, table 1)."""
+Named by mclust's letters for volume, shape and orientation where there is no shorter name; I: along the columns.
+"""
 
 
 def m_step(name, X, r, weight=None):

@@ -1,11 +1,17 @@
 """What every covariance structure promises: its counts, moments and M-step are those of the oracle."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import oracle
 import pytest
 import torch
 from cases import (
+    CODES,
     NAMES,
+    OFF,
+    OWN_AXES,
     SHARED,
     Cut,
     batch,
@@ -19,7 +25,9 @@ from cases import (
     to_parameters,
 )
 
-from mixtura.covariance import STRUCTURES, Floor, NotPositiveDefinite
+from mixtura.covariance import EIGHT, STRUCTURES, Floor, NotPositiveDefinite, OtherStructure
+from mixtura.covariance import NAMES as WRITTEN
+from mixtura.covariance.eigen import Eigen
 from mixtura.data import Array
 from mixtura.e_step import Features, Whitened
 from mixtura.em import Likelihood, converge, em, turn
@@ -32,7 +40,8 @@ from mixtura.start import mixture_from
 from mixtura.stop import Still
 from mixtura.survey import Sample
 
-EVERY = pytest.mark.parametrize("name", list(STRUCTURES))
+FOURTEEN = {**STRUCTURES, **EIGHT}
+EVERY = pytest.mark.parametrize("name", list(FOURTEEN))
 NO_FLOOR = Floor()
 
 SHAPES = [(1, 1, 1), (1, 1, 3), (1, 3, 1), (1, 3, 4), (3, 2, 2), (4, 3, 3)]
@@ -64,10 +73,18 @@ def same_moments(found, name, every, X, weight, dtype, share=None):
             np.testing.assert_allclose(a[r].numpy(), b, rtol=0, atol=share * far)
 
 
-def test_the_registry_holds_the_six():
-    assert set(STRUCTURES) == set(NAMES)
-    assert all(entry.name == name for name, entry in STRUCTURES.items())
-    assert set(NAMES) == set(oracle.MAXIMISE) == set(oracle.SECOND) == set(oracle.PUBLISH) == set(oracle.COUNT)
+def test_the_registry_holds_the_fourteen():
+    assert list(STRUCTURES) == NAMES
+    assert list(EIGHT) == CODES
+    assert all(entry.name == name for name, entry in FOURTEEN.items())
+    assert set(FOURTEEN) == set(oracle.MAXIMISE) == set(oracle.SECOND) == set(oracle.PUBLISH) == set(oracle.COUNT)
+    letters = {"".join(code) for code in itertools.product("EV", "EV", "IEV")} | {"EII", "VII"}
+    assert {entry.code for entry in FOURTEEN.values()} == letters
+
+
+def test_users_may_write_mclusts_codes():
+    assert set(WRITTEN) == {*STRUCTURES, *(entry.code for entry in STRUCTURES.values()), "E", "V"}
+    assert all(entry.name == name for name, entry in WRITTEN.items())
 
 
 # ---- counts
@@ -264,7 +281,7 @@ def test_move_is_affine(name):
 def test_from_scatter_maximise_and_nearest_are_the_m_step(name, shape):
     restarts, components, features = shape
     rng = np.random.default_rng(15)
-    unit = STRUCTURES[name].unit(restarts, components, features)
+    unit = FOURTEEN[name].unit(restarts, components, features)
     scatter = np.stack([covariances("full", rng, components, features) for _ in range(restarts)])
     n = rng.uniform(1, 9, size=(restarts, components))
     s2 = unit.from_scatter(tensor(scatter))
@@ -275,27 +292,33 @@ def test_from_scatter_maximise_and_nearest_are_the_m_step(name, shape):
         np.testing.assert_allclose(s2[0][r].numpy(), oracle.SECOND[name](scatter[r]), rtol=1e-14)
         for found in (maximised, nearest):
             got = found[r].expand(components, -1, -1).numpy()
-            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=max(1e-13, OFF.get(name, 0) * want.max()))
+            # Whatever axes are best to, the likelihood is at its maximum.
+            assert oracle.level(n[r], got, scatter[r]) <= oracle.level(n[r], want, scatter[r]) + 1e-9
 
 
 @EVERY
 def test_the_m_step_is_a_maximum(name):
     """No covariance of the structure near the maximised one has a higher expected likelihood."""
     rng = np.random.default_rng(16)
-    unit = STRUCTURES[name].unit(1, 3, 3)
+    unit = FOURTEEN[name].unit(1, 3, 3)
     scatter, n = covariances("full", rng, 3, 3), rng.uniform(1, 9, size=3)
 
-    def expected(sigma):
-        return -0.5 * sum(
-            c * np.linalg.slogdet(s)[1] + np.trace(np.linalg.solve(s, t))
-            for c, s, t in zip(n, sigma, scatter, strict=True)
-        )
-
-    found = unit.maximise(tensor(n)[None], unit.from_scatter(tensor(scatter)[None]), NO_FLOOR)
-    best = expected(found.dense()[0].expand(3, -1, -1).numpy())
+    found = unit.maximise(tensor(n)[None], unit.from_scatter(tensor(scatter)[None]), NO_FLOOR).dense()
+    found = found.expand(-1, 3, -1, -1)
+    best = oracle.level(n, found[0].numpy(), scatter)
+    small = 0.1 * float(torch.linalg.eigvalsh(found).min())  # so that what is near stays positive definite
     for _ in range(20):
-        near = found.map(lambda t: t * (1 + 1e-2 * torch.from_numpy(rng.normal(size=t.shape))))
-        assert expected(near.dense()[0].expand(3, -1, -1).numpy()) < best
+        noise = small * tensor(rng.normal(size=(1, 3, 3, 3)))
+        near = unit.nearest(torch.ones(1, 3).double(), found + noise + noise.mT, NO_FLOOR).dense()
+        assert oracle.level(n, near[0].expand(3, -1, -1).numpy(), scatter) > best
+
+
+def cold(mixture):
+    """The same mixture, its next M-step exact: one that began at another's end may stop early."""
+    if not isinstance(mixture.covariance, Eigen):
+        return mixture
+    return replace(mixture, covariance=replace(mixture.covariance, warm=False))
 
 
 @EVERY
@@ -307,17 +330,17 @@ def test_em_is_the_oracle(name, device, dtype):
     p = parameters(name, rng, 3, 2)
     rows = Rows(Array(X, weight), dtype=dtype, device=device)
     origin = rows.origin.double()
-    mixture, rule = to_mixture(name, p).shifted(-origin).to(rows.home), Likelihood(NO_FLOOR)
+    mixture, rule = cold(to_mixture(name, p)).shifted(-origin).to(rows.home), Likelihood(NO_FLOOR)
     tight = dtype == torch.float64
     for _ in range(4):
         loglik, p = oracle.em_step(name, X, p, weight)
         now = turn(mixture, rows, rule)
-        assert float(now.bound[0]) == pytest.approx(loglik, abs=1e-8 if tight else 0.05)
-        mixture = now.next()
+        assert float(now.bound[0]) == pytest.approx(loglik, abs=max(1e-8, OFF.get(name, 0)) if tight else 0.05)
+        mixture = cold(now.next())
         got = to_parameters(mixture.to("cpu").shifted(origin))
         for a, b in zip(got, p, strict=True):
             # Float32: an error of 1e-5 in the first responsibilities, which four steps may amplify.
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 if tight else 2e-3)
+            np.testing.assert_allclose(a, b, rtol=0, atol=max(1e-10, 10 * OFF.get(name, 0)) if tight else 2e-3)
 
 
 # ---- linear algebra
@@ -367,7 +390,7 @@ def test_moment_reads_sums_off_whitened_rows(name):
 @EVERY
 def test_from_second_unpacks_sums_of_features(name):
     rng = np.random.default_rng(20)
-    unit = STRUCTURES[name].unit(1, 3, 3)
+    unit = FOURTEEN[name].unit(1, 3, 3)
     x, w = rng.normal(size=(3, 25)), rng.uniform(size=(3, 25))
     phi = torch.empty(unit.quadratic.size(3), 25, dtype=torch.float64)
     unit.quadratic.write(tensor(x), phi)
@@ -384,15 +407,15 @@ def test_from_second_unpacks_sums_of_features(name):
 def test_published_matrices_come_back(name, components, features):
     rng = np.random.default_rng(21)
     p = parameters(name, rng, components, features)
-    unit = STRUCTURES[name].unit(1, components, features)
-    want = oracle.PUBLISH[name](p.covariances)
-    covariance = unit.adopt(tensor(want), "covariances")
-    published = covariance.publish("covariances")
-    assert tuple(published.shape) == want.shape == unit.published_shape(components)
+    known, want = FOURTEEN[name], oracle.PUBLISH[name](p.covariances)
+    covariance = known.adopt(tensor(want), components, features, "covariances")
+    published = known.publish(covariance, components, "covariances")
+    assert tuple(published.shape) == want.shape == known.published_shape(components, features)
     np.testing.assert_allclose(published.numpy(), want, rtol=1e-12, atol=1e-14)
     inverse = oracle.PUBLISH[name](np.stack([np.linalg.inv(c) for c in p.covariances]))
-    np.testing.assert_allclose(covariance.publish("precisions").numpy(), inverse, rtol=1e-10, atol=1e-12)
-    again = unit.adopt(covariance.publish("precisions"), "precisions")
+    precisions = known.publish(covariance, components, "precisions")
+    np.testing.assert_allclose(precisions.numpy(), inverse, rtol=1e-10, atol=1e-12)
+    again = known.adopt(precisions, components, features, "precisions")
     np.testing.assert_allclose(again.dense().numpy(), covariance.dense().numpy(), rtol=1e-10, atol=1e-12)
     assert again.dense().shape[0] == 1
 
@@ -401,8 +424,9 @@ def test_published_matrices_come_back(name, components, features):
 def test_roots_of_precisions(name):
     rng = np.random.default_rng(22)
     mixture, _ = batch(name, rng, 1, 3, 4)
-    root = mixture.covariance.publish("precisions_cholesky").numpy()
-    precision = mixture.covariance.publish("precisions").numpy()
+    root, precision = (
+        FOURTEEN[name].publish(mixture.covariance, 3, kind).numpy() for kind in ("precisions_cholesky", "precisions")
+    )
     if root.ndim >= 2 and root.shape[-1] == root.shape[-2] == 4:
         np.testing.assert_allclose(root @ root.swapaxes(-1, -2), precision, rtol=1e-10, atol=1e-12)
         assert (np.tril(root, -1) == 0).all()
@@ -414,7 +438,7 @@ def test_roots_of_precisions(name):
 @EVERY
 @pytest.mark.parametrize("kind", ["covariances", "precisions"])
 def test_matrices_that_are_not_positive_are_refused(name, kind):
-    unit = STRUCTURES[name].unit(1, 2, 3)
+    unit = FOURTEEN[name].unit(1, 2, 3)
     good = unit.publish("covariances")
     with pytest.raises(NotPositiveDefinite):
         unit.adopt(-good, kind)
@@ -427,18 +451,29 @@ def test_matrices_that_are_not_positive_are_refused(name, kind):
             unit.adopt(skew, kind)
 
 
+@pytest.mark.parametrize("name", CODES)
+def test_matrices_of_another_structure_are_refused(name):
+    other = tensor(covariances("full", np.random.default_rng(1), 3, 3))
+    for kind in ("covariances", "precisions"):
+        with pytest.raises(OtherStructure, match="of this structure"):
+            FOURTEEN[name].adopt(other, 3, 3, kind)
+
+
 @EVERY
 @pytest.mark.parametrize(("components", "features"), [(1, 1), (1, 3), (2, 1), (3, 4)])
 def test_parameters_are_the_rank_of_the_jacobian(name, components, features):
-    mixture, _ = batch(name, np.random.default_rng(23), 1, components, features)
-    leaves = mixture.covariance.leaves()
-    sizes = [t.numel() for t in leaves]
+    """Of what makes matrices of the structure of any matrices: its own are what it can give."""
+    mixture, (p,) = batch(name, np.random.default_rng(23), 1, components, features)
+    unit, one = FOURTEEN[name].unit(1, components, features), torch.ones(1, components).double()
+    low = np.tril_indices(features)
 
     def dense(point):
-        parts = iter(torch.from_numpy(point).split(sizes))
-        return mixture.covariance.map(lambda t: next(parts).reshape(t.shape)).dense().numpy().ravel()
+        matrices = np.zeros_like(p.covariances)
+        matrices[:, low[0], low[1]] = point.reshape(components, -1)
+        matrices = matrices + matrices.swapaxes(1, 2) - np.einsum("kij,ij->kij", matrices, np.eye(features))
+        return unit.nearest(one, tensor(matrices)[None], NO_FLOOR).dense()[0].numpy().ravel()
 
-    point = torch.cat([t.flatten() for t in leaves]).numpy()
+    point = p.covariances[:, low[0], low[1]].ravel()
     free = mixture.covariance.n_parameters()
     assert free == oracle.rank(dense, point) == oracle.COUNT[name](components, features)
     assert mixture.n_parameters() == components - 1 + components * features + free
@@ -446,11 +481,11 @@ def test_parameters_are_the_rank_of_the_jacobian(name, components, features):
 
 @EVERY
 def test_unit_is_the_identity(name):
-    unit = STRUCTURES[name].unit(2, 3, 4)
+    unit = FOURTEEN[name].unit(2, 3, 4)
     assert torch.equal(unit.dense(), torch.eye(4).double().expand_as(unit.dense()))
     assert all(t.dtype == torch.float64 and t.shape[0] == 2 for t in unit.leaves())
     assert unit.shared == (name in SHARED) == (unit.dense().shape[1] == 1)
-    assert unit.own_orientation == (name == "full")
+    assert unit.own_orientation == (name in OWN_AXES)
 
 
 # ---- the likelihood
@@ -460,7 +495,7 @@ def starts(name, X, restarts, components, seed, floor=NO_FLOOR):
     """Restarts from random partitions of the rows: far from a maximum, nowhere singular."""
     rng = np.random.default_rng(seed)
     r = np.stack([onehot(rng.integers(components, size=len(X)), components).T for _ in range(restarts)])
-    unit = STRUCTURES[name].unit(1, components, X.shape[1])
+    unit = FOURTEEN[name].unit(1, components, X.shape[1])
     return mixture_from(tensor(r), Sample(tensor(X), torch.ones(len(X)).double()), unit, Likelihood(floor))
 
 
@@ -485,7 +520,7 @@ def test_the_likelihood_never_falls(name, working, device):
 @EVERY
 def test_the_clip_does_nothing_to_sound_matrices(name):
     rng = np.random.default_rng(25)
-    unit = STRUCTURES[name].unit(2, 3, 3)
+    unit = FOURTEEN[name].unit(2, 3, 3)
     scatter = tensor(np.stack([covariances("full", rng, 3, 3) for _ in range(2)]))
     n, s2 = torch.full((2, 3), 4.0).double(), unit.from_scatter(scatter)
     free = unit.maximise(n, s2, NO_FLOOR)
@@ -496,7 +531,7 @@ def test_the_clip_does_nothing_to_sound_matrices(name):
 @EVERY
 def test_collapsed_variances_are_raised_to_the_floor(name):
     least = torch.tensor([1e-3, 4e-2, 1.0]).double()
-    unit = STRUCTURES[name].unit(1, 2, 3)
+    unit = FOURTEEN[name].unit(1, 2, 3)
     n = torch.ones(1, 2).double()
     found = unit.maximise(n, unit.from_scatter(torch.zeros(1, 2, 3, 3).double()), Floor(least))
     dense = found.dense()[0]
@@ -513,7 +548,7 @@ def test_only_the_collapsed_eigenvalue_is_raised(name):
     scaled = axes @ np.diag([1e-3, 2.0, 50.0]) @ axes.T
     raised = axes @ np.diag([1.0, 2.0, 50.0]) @ axes.T
     root = np.sqrt(np.outer(least, least))
-    unit = STRUCTURES[name].unit(1, 1, 3)
+    unit = FOURTEEN[name].unit(1, 1, 3)
     found = unit.maximise(
         torch.ones(1, 1).double(), unit.from_scatter(tensor(scaled * root)[None, None]), Floor(tensor(least))
     )
@@ -530,7 +565,7 @@ def test_flat_scatter_is_raised_not_failed(name, shape):
         "indefinite": torch.diag(torch.tensor([1.0, 1.0, -1e-17]).double()),  # what rounding makes of a flat one
         "one row": torch.outer(v, v),
     }[shape]
-    unit = STRUCTURES[name].unit(1, 1, 3)
+    unit = FOURTEEN[name].unit(1, 1, 3)
     found = unit.maximise(torch.ones(1, 1).double(), unit.from_scatter(scatter[None, None]), Floor(least))
     assert all(bool(t.isfinite().all()) for t in found.leaves())
     smallest = float(torch.linalg.eigvalsh(found.dense()[0, 0])[0])
@@ -542,13 +577,16 @@ def test_flat_scatter_is_raised_not_failed(name, shape):
 def test_only_failed_matrices_are_touched(name):
     """A collapsed restart leaves the one beside it bit for bit as it is."""
     rng = np.random.default_rng(27)
-    unit = STRUCTURES[name].unit(2, 2, 3)
+    unit = FOURTEEN[name].unit(2, 2, 3)
     good = tensor(covariances("full", rng, 2, 3))[None]
     scatter = torch.cat([good, torch.zeros_like(good)])
     n, floor = torch.ones(2, 2).double(), Floor(torch.full((3,), 1e-9).double())
     together = unit.maximise(n, unit.from_scatter(scatter), floor)
     alone = unit.take(slice(0, 1)).maximise(n[:1], unit.from_scatter(good), floor)
-    assert all(torch.equal(a[:1], b) for a, b in zip(together.leaves(), alone.leaves(), strict=True))
+    if name in OFF:  # a round that one restart still needs may be one more for the other
+        torch.testing.assert_close(together.dense()[:1], alone.dense(), rtol=1e-10, atol=1e-10)
+    else:
+        assert all(torch.equal(a[:1], b) for a, b in zip(together.leaves(), alone.leaves(), strict=True))
     assert all(bool(t.isfinite().all()) for t in together.leaves())
 
 
@@ -556,24 +594,28 @@ def test_only_failed_matrices_are_touched(name):
 @pytest.mark.parametrize("scale", [1e-6, 8.0, 1e5])
 def test_the_floor_scales_with_the_data(name, scale):
     rng = np.random.default_rng(28)
-    unit = STRUCTURES[name].unit(1, 2, 3)
+    unit = FOURTEEN[name].unit(1, 2, 3)
     flat = covariances("full", rng, 2, 3)
     flat[0] = np.outer([1.0, 2, 3], [1.0, 2, 3])
     flat[1] *= 1e-9
-    least, n = torch.tensor([1e-4, 1e-3, 1e-4]).double(), torch.ones(1, 2).double()
+    # The axes of a flat scatter are free where it is flat: only a round floor says what is raised to what.
+    least = torch.tensor([1e-4, 1e-4 if name in CODES else 1e-3, 1e-4]).double()
+    n = torch.ones(1, 2).double()
     one = unit.maximise(n, unit.from_scatter(tensor(flat)[None]), Floor(least)).dense()
     scaled = unit.maximise(n, unit.from_scatter(tensor(flat * scale**2)[None]), Floor(least * scale**2)).dense()
     torch.testing.assert_close(scaled / scale**2, one, rtol=1e-9, atol=1e-12)
 
 
 @EVERY
-def test_a_ridge_is_added_to_the_diagonal(name):
+def test_a_ridge_is_added_to_the_scatter(name):
+    """Added to matrices, it would leave equal volumes and shapes unequal."""
     rng = np.random.default_rng(29)
-    unit = STRUCTURES[name].unit(1, 2, 3)
+    unit = FOURTEEN[name].unit(1, 2, 3)
     scatter, n = covariances("full", rng, 2, 3), np.array([2.0, 5.0])
     found = unit.maximise(tensor(n)[None], unit.from_scatter(tensor(scatter)[None]), Floor(None, 0.25)).dense()[0]
-    want = oracle.MAXIMISE[name](n, scatter) + 0.25 * np.eye(3)
-    np.testing.assert_allclose(found.expand(2, -1, -1).numpy(), want, rtol=1e-12, atol=1e-13)
+    want = oracle.MAXIMISE[name](n, scatter + 0.25 * n[:, None, None] * np.eye(3))
+    off = max(1e-13, OFF.get(name, 0) * want.max())
+    np.testing.assert_allclose(found.expand(2, -1, -1).numpy(), want, rtol=1e-12, atol=off)
 
 
 NESTED = [
@@ -584,6 +626,18 @@ NESTED = [
     ("spherical", "diag"),
     ("diag", "full"),
     ("tied", "full"),
+    *[("tied_diag", code) for code in ("VEI", "EVI")],
+    *[
+        ("tied_spherical", "EVI"),
+        ("spherical", "VEI"),
+        ("VEI", "diag"),
+        ("EVI", "diag"),
+        ("VEI", "VEE"),
+        ("EVI", "EVE"),
+    ],
+    *[("EVI", "EVE"), *(("tied", code) for code in ("VEE", "EVE", "EEV"))],
+    *[("VEE", "VVE"), ("VEE", "VEV"), ("EVE", "VVE"), ("EVE", "EVV"), ("EEV", "VEV"), ("EEV", "EVV"), ("diag", "VVE")],
+    *[(code, "full") for code in ("VVE", "VEV", "EVV")],
 ]
 
 
@@ -593,8 +647,8 @@ def converged():
     rows, stop, rule = Rows(Array(X), origin=torch.zeros(3)), Still(1e-11), Likelihood(NO_FLOOR)
     sample, r = Sample(tensor(X), torch.ones(400).double()), tensor(onehot(labels, 3).T)[None]
     found = {}
-    for name in STRUCTURES:
-        start = mixture_from(r, sample, STRUCTURES[name].unit(1, 3, 3), rule)
+    for name in FOURTEEN:
+        start = mixture_from(r, sample, FOURTEEN[name].unit(1, 3, 3), rule)
         outcome = converge(start, rows, rule, stop, 5000)
         assert bool(outcome.still[0])
         found[name] = outcome.turn
@@ -613,7 +667,7 @@ def test_a_larger_model_holds_the_smaller_one(converged, small, large):
     found, rows, rule = converged
     model = found[small].model
     dense = model.covariance.dense().expand(-1, 3, -1, -1)
-    wider = STRUCTURES[large].unit(1, 3, 3).nearest(model.log_weight.exp(), dense, NO_FLOOR)
+    wider = FOURTEEN[large].unit(1, 3, 3).nearest(model.log_weight.exp(), dense, NO_FLOOR)
     start = turn(Mixture(model.log_weight, model.mean, wider, Gaussian()), rows, rule)
     assert float(start.bound[0]) == pytest.approx(float(found[small].bound[0]), abs=1e-8)
     assert float(turn(start.next(), rows, rule).bound[0]) >= float(start.bound[0]) - 1e-9

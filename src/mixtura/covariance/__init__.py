@@ -13,6 +13,7 @@ from mixtura.covariance.spherical import Spherical
 from mixtura.covariance.tied import Tied
 
 __all__ = [
+    "EIGHT",
     "GENERAL",
     "NAMES",
     "STRUCTURES",
@@ -92,22 +93,24 @@ STRUCTURES: dict[str, Structure] = {
         Structure("spherical", "VII", Spherical.unit, "each component has one variance", "spherical"),
         Structure("tied_diag", "EEI", tied(Diag.unit), "all components share a variance per column", "diag"),
         Structure("tied_spherical", "EII", tied(Spherical.unit), "all components share one variance", "spherical"),
-        *(
-            Structure(code, code, Eigen.spelled(code), about, "diag" if code.endswith("I") else "full", matrices=True)
-            for code, about in (
-                ("VEI", "along the columns, one shape in sizes of their own"),
-                ("EVI", "along the columns, shapes of their own in one size"),
-                ("VEE", "one shape and one orientation in sizes of their own"),
-                ("EVE", "one orientation, shapes of their own in one size"),
-                ("VVE", "one orientation, sizes and shapes of their own"),
-                ("EEV", "one size and one shape, each component turned by itself"),
-                ("VEV", "one shape, each component turned by itself in a size of its own"),
-                ("EVV", "one size, each component turned by itself with a shape of its own"),
-            )
-        ),
     )
 }
-"""The covariance structures: mclust's fourteen, of which six have a shorter name and a shape of their own."""
+"""The covariance structures that fits can ask for."""
+
+EIGHT: dict[str, Structure] = {
+    code: Structure(code, code, Eigen.spelled(code), about, "diag" if code.endswith("I") else "full", matrices=True)
+    for code, about in (
+        ("VEI", "along the columns, one shape in sizes of their own"),
+        ("EVI", "along the columns, shapes of their own in one size"),
+        ("VEE", "one shape and one orientation in sizes of their own"),
+        ("EVE", "one orientation, shapes of their own in one size"),
+        ("VVE", "one orientation, sizes and shapes of their own"),
+        ("EEV", "one size and one shape, each component turned by itself"),
+        ("VEV", "one shape, each component turned by itself in a size of its own"),
+        ("EVV", "one size, each component turned by itself with a shape of its own"),
+    )
+}
+"""The structures that make mclust's fourteen of the six: held to their contract, but not to be asked for yet."""
 
 
 def alone(code: str, unit: Unit) -> Unit:
