@@ -307,7 +307,11 @@ def structures(given: Any) -> list[str]:
     if isinstance(given, str):
         groups = {"auto": [s.name for s in STRUCTURES.values() if s.in_sklearn], "all": list(STRUCTURES)}
         return groups.get(given) or [structure(given).name]
-    found = list(dict.fromkeys(structure(name).name for name in given))
+    # By their codes, so that two names of one structure are one.
+    known: dict[str, str] = {}
+    for name in given:
+        known.setdefault(structure(name).code, name)
+    found = list(known.values())
     if not found:
         raise ValueError(f"covariance_types={given!r} is empty: give 'auto', 'all', or names of structures")
     return found
