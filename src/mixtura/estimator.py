@@ -49,8 +49,9 @@ class GaussianMixture(PublishedMixture):
     Args:
         n_components: number of components K.
         covariance_type: ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"`` or ``"tied_spherical"``.
-            The same by mclust's codes, ``"VVV"``, ``"EEE"``, ``"VVI"``, ``"VII"``, ``"EEI"`` and ``"EII"``, have matrices
-            (K, D, D) as ``covariances_``; so have ``"E"`` and ``"V"``, equal and own variances of one column.
+            By mclust's codes for the same, ``"VVV"``, ``"EEE"``, ``"VVI"``, ``"VII"``, ``"EEI"`` and ``"EII"``,
+            ``covariances_`` are matrices (K, D, D); so they are for ``"E"`` and ``"V"``, equal and own variances of
+            one column.
         tol: ``"auto"`` stops when Aitken's extrapolation leaves less than 1e-7 nats a row to gain (1e-4 after the
             race of ``effort="quick"``); a number stops when the mean log likelihood changes by less than it, as in
             scikit-learn.
