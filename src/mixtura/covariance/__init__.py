@@ -124,7 +124,7 @@ def alone(code: str, unit: Unit) -> Unit:
         if features > 1:
             raise ValueError(
                 f"covariance_type={code[0]!r} is for data of one column, but there are {features}: "
-                f"use {code!r}, one variance a component, or another structure"
+                f"use {code!r}, which is the same in several, or another structure"
             )
         return unit(restarts, components, features)
 
