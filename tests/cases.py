@@ -14,7 +14,6 @@ from mixtura.running import watched
 NAMES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
 CODES = ["VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"]
 OWN_AXES = ["full", "EEV", "VEV", "EVV"]
-ALONG_COLUMNS = ["diag", "spherical", "tied_diag", "tied_spherical", "VEI", "EVI"]
 
 OFF = {"VEI": 1e-11, "VEE": 1e-11, "VEV": 1e-11, "EVE": 1e-6, "VVE": 1e-6}
 """What matrices may be off, of entries of order one, where no formula gives them: rounds stop when the last changed

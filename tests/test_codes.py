@@ -21,6 +21,7 @@ def dense(model):
 def test_there_are_six_and_two_of_one_letter():
     assert sorted(CODES) == ["EEE", "EEI", "EII", "VII", "VVI", "VVV"]
     assert set(NAMES) == {*STRUCTURES, *CODES, "E", "V"}
+    assert all(entry.name == name for name, entry in NAMES.items())
 
 
 @EVERY

@@ -26,7 +26,6 @@ from cases import (
 )
 
 from mixtura.covariance import EIGHT, STRUCTURES, Floor, NotPositiveDefinite, OtherStructure
-from mixtura.covariance import NAMES as WRITTEN
 from mixtura.covariance.eigen import Eigen
 from mixtura.data import Array
 from mixtura.e_step import Features, Whitened
@@ -80,11 +79,6 @@ def test_the_registry_holds_the_fourteen():
     assert set(FOURTEEN) == set(oracle.MAXIMISE) == set(oracle.SECOND) == set(oracle.PUBLISH) == set(oracle.COUNT)
     letters = {"".join(code) for code in itertools.product("EV", "EV", "IEV")} | {"EII", "VII"}
     assert {entry.code for entry in FOURTEEN.values()} == letters
-
-
-def test_users_may_write_mclusts_codes():
-    assert set(WRITTEN) == {*STRUCTURES, *(entry.code for entry in STRUCTURES.values()), "E", "V"}
-    assert all(entry.name == name for name, entry in WRITTEN.items())
 
 
 # ---- counts
