@@ -10,11 +10,23 @@ from cases import CODES, tensor
 
 from mixtura.covariance import Floor
 from mixtura.covariance.axes import along, own_axes, tournament, turned
-from mixtura.covariance.eigen import Eigen, Sizes
+from mixtura.covariance.eigen import Eigen
+from mixtura.covariance.likeliest import Parts, Problem
+from mixtura.native import eigen as native
+from mixtura.native.library import library
 from mixtura.record import Record
 
 EVERY = pytest.mark.parametrize("code", CODES)
 NO_FLOOR = Floor()
+
+
+@pytest.fixture(params=["compiled", "torch"], autouse=True)
+def way(request, monkeypatch):
+    """Every test runs by the compiled M-step and by PyTorch's operations."""
+    if request.param == "torch":
+        monkeypatch.setattr(native, "serves", lambda problem: False)
+    elif library().handle is None:
+        pytest.skip(f"SKIPPED: {library()}")
 
 
 def unit(code, restarts, components, features):
@@ -109,9 +121,53 @@ def test_a_sweep_turns_towards_the_least_sum_and_stays_orthonormal():
 
 
 def test_sizes_of_a_known_shape():
-    sizes = Sizes(torch.tensor([[2.0, 4.0]]).double(), None, own_volume=True, own_shape=False, blind=False)
     shape = torch.tensor([4.0, 0.25]).double()
-    spread = torch.tensor([[[6.0], [20.0]]]).double() * shape
-    volume, found = sizes.likeliest(spread, torch.ones(1, 2).double())
+    spread = torch.tensor([[[3.0], [5.0]]]).double() * shape
+    begun = Parts(torch.ones(1, 2).double(), torch.ones(1, 1, 2).double(), None)
+    problem = Problem(torch.tensor([[2.0, 4.0]]).double(), spread, None, begun, warm=False, blind=False)
+    volume, found = problem.sizes(spread, begun.volume)
     torch.testing.assert_close(volume, torch.tensor([[3.0, 5.0]]).double())
     torch.testing.assert_close(found, shape[None, None])
+
+
+# ---- the compiled M-step
+
+
+@EVERY
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("least", [None, 1e-6, 0.5])
+@pytest.mark.parametrize(("components", "features"), [(1, 1), (1, 3), (3, 1), (2, 2), (4, 5), (3, 8)])
+def test_the_compiled_m_step_is_the_same_round_by_round(code, warm, least, components, features, way):
+    if library().handle is None or way == "torch":
+        pytest.skip("SKIPPED: compares the two, which once is enough for")
+    rng = np.random.default_rng(5)
+    n = tensor(rng.uniform(1, 9, size=(3, components)))
+    second = tensor(np.stack([scatters(rng, components, features) for _ in range(3)])) / 9
+    if code.endswith("I"):
+        second = second.diagonal(dim1=-2, dim2=-1)
+    kind = unit(code, 3, components, features)
+    axes = kind.axes
+    if axes is not None:
+        axes = torch.linalg.qr(tensor(rng.normal(size=axes.shape)))[0]
+    volume = tensor(rng.uniform(0.5, 2, size=kind.volume.shape))
+    floor = None if least is None else tensor(least * rng.uniform(0.5, 2, size=features))
+    problem = Problem(n, second, floor, Parts(volume, kind.shape, axes), warm, blind=False)
+    ours, theirs = native.solve(problem), problem.solve()
+    assert torch.equal(ours.doubtful, theirs.doubtful)
+    ours, theirs = (Eigen(*found.parts) for found in (ours, theirs))
+    torch.testing.assert_close(ours.dense(), theirs.dense(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(ours.volume, theirs.volume, rtol=1e-9, atol=1e-9)
+
+
+@EVERY
+def test_components_without_rows_leave_the_others_as_they_are(code):
+    rng = np.random.default_rng(6)
+    n, scatter = tensor(rng.uniform(1, 9, size=(1, 3))), tensor(scatters(rng, 3, 3))[None]
+    kind = unit(code, 1, 3, 3)
+    alone = kind.maximise(n, kind.from_scatter(scatter), NO_FLOOR)
+    more = torch.cat([n, torch.zeros(1, 1).double()], 1)
+    wider = torch.cat([scatter, torch.zeros(1, 1, 3, 3).double()], 1)
+    found = unit(code, 1, 4, 3).maximise(more, kind.from_scatter(wider), NO_FLOOR)
+    torch.testing.assert_close(found.dense()[:, :3], alone.dense(), rtol=1e-7, atol=1e-7)
+    assert bool(found.dense().isfinite().all())
+    assert bool((torch.linalg.eigvalsh(found.dense()) > 0).all())

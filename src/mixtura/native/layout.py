@@ -80,8 +80,25 @@ class Merging(Structure):
     )
 
 
+class Shaping(Structure):
+    """M-steps by volume, shape and orientation: ``shaping`` in eigen.h."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("n", "least", "second", "volume", "shape", "axes", "doubtful", "work")),
+        ("room", c_int64),
+        *(
+            (name, c_int32)
+            for name in (
+                *("restarts", "features", "components", "volumes", "shapes", "turns", "warm"),
+                *("parts", "ticket", "areas"),
+            )
+        ),
+    )
+
+
 SIZES = {
     "layout": tuple(ctypes.sizeof(each) for each in (PassJob, Field, RunsJob, Begin)),
     "layout_starts": tuple(ctypes.sizeof(each) for each in (Means, Merging)),
+    "layout_eigen": (ctypes.sizeof(Shaping),),
 }
 """Bytes of each, by the function that says what the library has: one compiled from other sources has others."""
