@@ -4,15 +4,16 @@ import numpy as np
 import oracle
 import torch
 
-from mixtura.covariance import EIGHT, STRUCTURES
+from mixtura.covariance import STRUCTURES
 from mixtura.family import Gaussian
 from mixtura.measure import measure
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 from mixtura.running import watched
 
-NAMES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
+SIX = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
 CODES = ["VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"]
+NAMES = SIX + CODES
 OWN_AXES = ["full", "EEV", "VEV", "EVV"]
 
 OFF = {"VEI": 1e-11, "VEE": 1e-11, "VEV": 1e-11, "EVE": 1e-6, "VVE": 1e-6}
@@ -27,9 +28,13 @@ def covariances(name, rng, components, features):
     counts = np.full(components, 5.0 * features)
     rows = rng.normal(size=(components, 5 * features, features)) * rng.uniform(0.5, 2, size=(components, 1, features))
     scatter = np.stack([r.T @ r for r in rows])
-    if name in ("EVE", "VVE"):  # found by a formula where the axes are known
-        axes = np.linalg.eigh(scatter.sum(0))[1]
-        return axes @ oracle.MAXIMISE[{"EVE": "EVI", "VVE": "diag"}[name]](counts, axes.T @ scatter @ axes) @ axes.T
+    if name in CODES:  # where an M-step takes rounds, parts are put together instead
+        value, own = np.linalg.eigh(scatter / counts[:, None, None])
+        size = np.exp(np.log(value).mean(1, keepdims=True))
+        axes = {"E": own[:1], "V": own, "I": np.eye(features)[None]}[name[2]]
+        shape = (value / size)[:1] if name[1] == "E" else value / size
+        spread = (size[:1] if name[0] == "E" else size) * shape
+        return np.broadcast_to(axes * spread[:, None], scatter.shape) @ axes.swapaxes(-1, -2)
     return oracle.MAXIMISE[name](counts, scatter)
 
 
@@ -43,7 +48,7 @@ def to_mixture(name, p):
     """The oracle's parameters as a mixture of one restart."""
     components, features = p.means.shape
     shown = tensor(oracle.PUBLISH[name](p.covariances))
-    covariance = {**STRUCTURES, **EIGHT}[name].adopt(shown, components, features, "covariances")
+    covariance = STRUCTURES[name].adopt(shown, components, features, "covariances")
     return Mixture(tensor(np.log(p.weights))[None], tensor(p.means)[None], covariance, Gaussian())
 
 

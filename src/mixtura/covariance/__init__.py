@@ -13,7 +13,6 @@ from mixtura.covariance.spherical import Spherical
 from mixtura.covariance.tied import Tied
 
 __all__ = [
-    "EIGHT",
     "GENERAL",
     "NAMES",
     "STRUCTURES",
@@ -84,6 +83,12 @@ def tied(unit: Unit) -> Unit:
     return lambda restarts, components, features: Tied(unit(restarts, 1, features))
 
 
+def eigen(code: str, about: str) -> Structure:
+    """A structure that has no name but mclust's code."""
+    within = "diag" if code.endswith("I") else "full"
+    return Structure(code, code, Eigen.spelled(code), about, within, matrices=True)
+
+
 STRUCTURES: dict[str, Structure] = {
     entry.name: entry
     for entry in (
@@ -93,24 +98,17 @@ STRUCTURES: dict[str, Structure] = {
         Structure("spherical", "VII", Spherical.unit, "each component has one variance", "spherical"),
         Structure("tied_diag", "EEI", tied(Diag.unit), "all components share a variance per column", "diag"),
         Structure("tied_spherical", "EII", tied(Spherical.unit), "all components share one variance", "spherical"),
+        eigen("VEI", "components along the columns have one shape, in sizes of their own"),
+        eigen("EVI", "components along the columns have one size, in shapes of their own"),
+        eigen("VEE", "components have one shape and one orientation, in sizes of their own"),
+        eigen("EVE", "components have one orientation and one size, in shapes of their own"),
+        eigen("VVE", "components have one orientation, in sizes and shapes of their own"),
+        eigen("EEV", "components have one size and one shape, each turned by itself"),
+        eigen("VEV", "components have one shape, each turned by itself in a size of its own"),
+        eigen("EVV", "components have one size, each turned by itself with a shape of its own"),
     )
 }
-"""The covariance structures that fits can ask for."""
-
-EIGHT: dict[str, Structure] = {
-    code: Structure(code, code, Eigen.spelled(code), about, "diag" if code.endswith("I") else "full", matrices=True)
-    for code, about in (
-        ("VEI", "along the columns, one shape in sizes of their own"),
-        ("EVI", "along the columns, shapes of their own in one size"),
-        ("VEE", "one shape and one orientation in sizes of their own"),
-        ("EVE", "one orientation, shapes of their own in one size"),
-        ("VVE", "one orientation, sizes and shapes of their own"),
-        ("EEV", "one size and one shape, each component turned by itself"),
-        ("VEV", "one shape, each component turned by itself in a size of its own"),
-        ("EVV", "one size, each component turned by itself with a shape of its own"),
-    )
-}
-"""The structures that make mclust's fourteen of the six: held to their contract, but not to be asked for yet."""
+"""The covariance structures: mclust's fourteen, six of them by the names that they have elsewhere."""
 
 
 def alone(code: str, unit: Unit) -> Unit:
@@ -133,13 +131,13 @@ def alone(code: str, unit: Unit) -> Unit:
 
 NAMES: dict[str, Structure] = {
     **STRUCTURES,
-    **{s.code: s._replace(name=s.code, matrices=True) for s in STRUCTURES.values()},
+    **{s.code: s._replace(name=s.code, matrices=True) for s in STRUCTURES.values() if s.name != s.code},
     **{
         s.code[0]: s._replace(name=s.code[0], unit=alone(s.code, s.unit), matrices=True)
         for s in (STRUCTURES["tied_spherical"], STRUCTURES["spherical"])
     },
 }
-"""Everything that users may write: the structures, mclust's codes for all of them, and those for one column."""
+"""Everything that users may write: the structures, mclust's codes for all of them, and its two for one column."""
 
 GENERAL = STRUCTURES["full"]
 """The structure that holds all others: any covariance matrix."""

@@ -50,6 +50,10 @@ class Covariance(Record, ABC):
     """What the compiled runs call :meth:`mean_squares`: ``"matrix"``, ``"columns"``, ``"one"``; None: they do not know
     its M-step."""
 
+    parts: ClassVar[tuple[int, int, int]] = (0, 0, 0)
+    """How many volumes, shapes and orientations the compiled runs find in what :meth:`mean_squares` gives; none: matrices
+    are means."""
+
     @classmethod
     @abstractmethod
     def unit(cls, restarts: int, components: int, features: int) -> "Covariance":
@@ -95,6 +99,16 @@ class Covariance(Record, ABC):
             return t if shared else t * share.reshape(share.shape + (1,) * (t.ndim - 2))
 
         return self.maximise(share, tuple(counted(t) for t in s2), floor)
+
+    def carried(self) -> tuple[Tensor, ...]:
+        """What the compiled runs keep beside :meth:`mean_squares`: where the next M-step begins."""
+        return ()
+
+    def resumed(
+        self, share: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], carried: tuple[Tensor, ...]
+    ) -> "Covariance":
+        """One of my kind that has these :meth:`mean_squares` exactly, from what the compiled runs kept."""
+        return self.from_mean_squares(share, s2, Floor())
 
     @abstractmethod
     def from_scatter(self, scatter: Float64[Tensor, "R K D D"]) -> tuple[Tensor, ...]:

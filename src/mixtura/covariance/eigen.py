@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from mixtura.covariance.around import Around
+from mixtura.covariance.axes import along, own_axes
 from mixtura.covariance.base import Covariance, Floor
 from mixtura.covariance.diag import Diag
 from mixtura.covariance.full import clipped
@@ -134,6 +135,32 @@ class Eigen(Around):
             second = torch.where(doubtful[..., None, None], root @ root.mT, second)
             found = solved(Problem(n, second, None, begun, self.warm, blind=False))
         return Eigen(*found.parts, warm=True)
+
+    @property
+    def form(self) -> str:  # type: ignore[override]
+        return "columns" if self.axes is None else "matrix"
+
+    @property
+    def parts(self) -> tuple[int, int, int]:  # type: ignore[override]
+        return self.volume.shape[1], self.shape.shape[1], 0 if self.axes is None else self.axes.shape[1]
+
+    def carried(self) -> tuple[Tensor, ...]:
+        common = () if self.axes is None or self.own_orientation else (self.axes,)
+        return (self.volume, *common)
+
+    def resumed(
+        self, share: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], carried: tuple[Tensor, ...]
+    ) -> "Eigen":
+        (second,), (volume, *common) = s2, carried
+        spread, axes = second, None
+        if common:
+            (axes,) = common
+            spread = along(axes, second)
+        elif self.axes is not None:
+            spread, axes = own_axes(second)
+        size = spread.log().mean(-1).exp()
+        shape = (spread / size[..., None])[:, : self.shape.shape[1]]
+        return Eigen(size[:, : volume.shape[1]], shape, axes, warm=True)
 
     def about(self) -> str:
         own = ["own" if t.shape[1] == self.components else "equal" for t in self.leaves()]

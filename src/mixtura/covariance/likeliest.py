@@ -12,15 +12,15 @@ from mixtura.covariance.axes import along, own_axes, turned
 ROUNDS, BLIND_ROUNDS = 200, 12
 """Rounds in which volumes and a shape they share are found in turn; blind: as many, whatever they change."""
 
-TRIED = 5
-"""Rounds that axes which may be a way in are given before they are compared."""
+WAYS, TRIED = 3, 5
+"""Axes that are tried as a way in, the best of those that may be one, and the rounds that they are given."""
 
 LITTLE = 0.1
 """Share of the first round's gain that the last round of an M-step which began at the one before may leave: such a step
 climbs as EM asks, and EM's own passes bring the rest (generalised EM: Dempster, Laird & Rubin 1977)."""
 
-SETTLED = 1e-13
-"""Relative change of a volume in a round after which no more are made."""
+SETTLED, STEADY = 1e-13, 1e-10
+"""Relative change of a volume, and turn of common axes that are turned, in a round after which no more are made."""
 
 
 class Parts(NamedTuple):
@@ -147,9 +147,12 @@ class Problem:
         volume, shape = self._sized(axes, self.begun.volume)
         if self.own_shape and not self.warm:
             # The problem has several minima. Where other axes lead lower in a few rounds than those there are, they are
-            # the way in: those of the sum, and each component's own.
+            # the way in: those of all scatter together, and each component's own.
             scatter = self.second * self.n[..., None, None]
-            for other in torch.split(own_axes(torch.cat([scatter.sum(1, keepdim=True), scatter], 1))[1], 1, dim=1):
+            may_be = own_axes(torch.cat([scatter.sum(1, keepdim=True), scatter], 1))[1]
+            levels = [self.level(self._sized(other, volume)[0]) for other in torch.split(may_be, 1, dim=1)]
+            for at in torch.stack(levels, 1).argsort(dim=1, stable=True)[:, :WAYS].split(1, dim=1):
+                other = may_be.take_along_dim(at[..., None, None], 1)
                 begun = self._sized(other, volume)
                 for _ in range(TRIED):
                     other = self._improved(other, *begun)
@@ -163,7 +166,11 @@ class Problem:
         for _ in range(BLIND_ROUNDS if self.blind else ROUNDS):
             better = self._improved(axes, volume, shape)
             found, of = self._sized(better, volume)
-            gain, going = self.level(volume) - self.level(found), changed(volume, found) >= SETTLED
+            gain = self.level(volume) - self.level(found)
+            if self.own_shape:
+                going = (better - axes).abs().nan_to_num().amax((1, 2, 3)) >= STEADY
+            else:
+                going = changed(volume, found) >= SETTLED
             axes = torch.where(on[:, None, None, None], better, axes)
             volume = torch.where(on[:, None], found, volume)
             shape = torch.where(on[:, None, None], of, shape)

@@ -8,9 +8,11 @@
 #include "eigen.h"
 
 #define ROUNDS 200
+#define WAYS 3
 #define TRIED 5
 #define LITTLE 0.1
 #define SETTLED 1e-13
+#define STEADY 1e-10
 #define SWEEPS 40
 
 /* What is worked in. */
@@ -19,6 +21,7 @@ typedef struct {
     double *seen;   /* features × features × components: the matrices along common axes */
     double *one, *product, *other; /* features × features */
     double *was, *tried;           /* components: volumes */
+    double *levels;                /* components + 1 */
     double *tried_shape;           /* components × features */
 } bench;
 
@@ -30,7 +33,8 @@ static bench bench_of(const letters *l, double *work) {
     b.tried_shape = b.spread + k * d;
     b.was = b.tried_shape + k * d;
     b.tried = b.was + k;
-    b.one = b.tried + k;
+    b.levels = b.tried + k;
+    b.one = b.levels + k + 1;
     b.product = b.one + d * d;
     b.other = b.product + d * d;
     b.seen = b.other + d * d;
@@ -265,6 +269,19 @@ static int improved(const letters *l, const double *n, const double *second, con
     return 1;
 }
 
+/* Axes that may be a way in, `other`, and what is seen along them: those of all scatter together, or of one component
+ * from 1 on; 0 where they are not finite. */
+static int way_in(const letters *l, const double *n, const double *second, int from, const bench *b) {
+    const int d = l->d;
+    memset(b->product, 0, (size_t)d * d * sizeof(double));
+    for (int c = 0; c < l->k; c++)
+        for (int i = 0; i < d * d && (!from || from == c + 1); i++)
+            b->product[i] += n[c] * second[(long)c * d * d + i];
+    if (!own_axes(d, b->product, b->spread, b->other)) return 0;
+    look_along(l, second, b->other, b);
+    return 1;
+}
+
 /* The M-step where components share their axes. Returns 1, with 2 added where something was raised to the floor; 0
  * where something is not finite. */
 static int together(const letters *l, const double *n, const double *second, const double *least, double *volume,
@@ -275,13 +292,17 @@ static int together(const letters *l, const double *n, const double *second, con
     look_along(l, second, axes, b);
     int raised = sized(l, n, least, axes, volume, shape, b);
     if (turning && !l->warm) {
-        for (int from = -1; from < k; from++) {
-            memset(b->product, 0, (size_t)d * d * sizeof(double));
-            for (int c = 0; c < k; c++)
-                for (int i = 0; i < d * d && (from < 0 || from == c); i++)
-                    b->product[i] += n[c] * second[(long)c * d * d + i];
-            if (!own_axes(d, b->product, b->spread, b->other)) return 0;
-            look_along(l, second, b->other, b);
+        for (int from = 0; from <= k; from++) {
+            if (!way_in(l, n, second, from, b)) return 0;
+            sized(l, n, least, b->other, b->tried, b->tried_shape, b);
+            b->levels[from] = level(l, n, b->tried);
+        }
+        for (int way = 0; way < WAYS && way <= k; way++) {
+            int best = 0;
+            for (int from = 1; from <= k; from++)
+                if (b->levels[from] < b->levels[best]) best = from;
+            b->levels[best] = INFINITY;
+            if (!way_in(l, n, second, best, b)) return 0;
             int low = sized(l, n, least, b->other, b->tried, b->tried_shape, b);
             for (int round = 0; round < TRIED; round++) {
                 sweep(l, n, b->tried, b->tried_shape, b->other, b);
@@ -298,11 +319,14 @@ static int together(const letters *l, const double *n, const double *second, con
     double first = 0;
     for (int round = 0; round < ROUNDS; round++) {
         memcpy(b->tried, volume, l->volumes * sizeof(double));
+        memcpy(b->other, axes, (size_t)d * d * sizeof(double));
         if (!improved(l, n, second, volume, shape, axes, b)) return 0;
         raised = sized(l, n, least, axes, volume, shape, b);
         const double gain = level(l, n, b->tried) - level(l, n, volume);
         if (!round) first = gain;
-        if (!(changed(l->volumes, b->tried, volume) >= SETTLED)) break;
+        double moved = 0;
+        for (int i = 0; i < d * d; i++) moved = fmax(moved, fabs(axes[i] - b->other[i]));
+        if (turning ? moved < STEADY : !(changed(k, b->tried, volume) >= SETTLED)) break;
         if (l->warm && !(gain > LITTLE * first)) break;
     }
     return raised ? 3 : 1;

@@ -16,7 +16,7 @@ typedef struct {
     double *x;      /* rows × features, about the origin */
     double *white;  /* the same, whitened */
     double *weight; /* rows */
-    double *columns, *work, *centres, *sums, *cov, *mean;
+    double *columns, *work, *centres, *sums, *cov, *mean, *spare;
 } desk;
 
 static desk desk_of(const starts *j, long rows, long stride, char *work) {
@@ -32,6 +32,7 @@ static desk desk_of(const starts *j, long rows, long stride, char *work) {
     at.sums = at.centres + k * d;
     at.cov = at.sums + k * (r->quadratics + d + 1);
     at.mean = at.cov + d * d;
+    at.spare = at.mean + d;
     return at;
 }
 
@@ -77,7 +78,7 @@ static int whitened(int d, long n, const desk *at) {
 }
 
 /* The model of the partition `labels`: one M-step; clusters of few rows are pulled to the pooled covariance by D + 2
- * rows' worth of it. 0 where a cluster has no rows. */
+ * rows' worth of it. 0 where a cluster has no rows, or matrices are not calm. */
 static int partitioned(const starts *j, const shape *s, const field *f, const int64_t *labels, const desk *at,
                        double *model) {
     const runs *r = j->runs;
@@ -101,7 +102,7 @@ static int partitioned(const starts *j, const shape *s, const field *f, const in
         if (own && r->form == ONE) t[0] += w * norm;
         t[count - 1] += w;
     }
-    if (!maximise(r, s, f, at->sums, model)) return 0;
+    if (!averaged(r, s, f, at->sums, model)) return 0;
     if (r->shared) return 1;
     double *second = seconds(s, model), *pooled = at->cov, all = 0;
     memset(pooled, 0, s->each * sizeof(double));
@@ -115,7 +116,9 @@ static int partitioned(const starts *j, const shape *s, const field *f, const in
         for (int e = 0; e < s->each; e++)
             second[c * s->each + e] = (rows * second[c * s->each + e] + pull * pooled[e]) / (rows + pull);
     }
-    return 1;
+    for (int i = 0; i < r->volumes; i++) model[s->kept + i] = 1;
+    for (int i = s->kept + r->volumes; i < s->length; i++) model[i] = (i - s->kept - r->volumes) % (d + 1) == 0;
+    return composed(r, s, f, model, 0, at->spare);
 }
 
 static void begin_some(void *data) {

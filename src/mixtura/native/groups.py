@@ -15,7 +15,7 @@ from mixtura.mixture import Mixture
 from mixtura.native.count import ALIGN
 from mixtura.native.layout import Begin, Field
 from mixtura.native.library import library, usable
-from mixtura.native.runs import HANDED_BACK, STILL, Runs, Settings, known, unpacked
+from mixtura.native.runs import HANDED_BACK, STILL, Runs, Settings, known, spare_of, unpacked
 from mixtura.native.starts import STEP
 from mixtura.rows import TOLERANCE
 from mixtura.sound import counted
@@ -185,7 +185,7 @@ def begin(runs: Runs, groups: Groups, starts: int, seed: int) -> None:
     own, longest = runs.model.covariance.quadratic.size(features), int(groups.sizes.max())
     stride = -(-longest // STEP) * STEP
     tables = (features + 6) * stride + (2 * features + 1) * longest
-    numbers = tables + components * (3 * features + own + 3) + features * features + features
+    numbers = tables + components * (3 * features + own + 3) + features * features + features + spare_of(runs.model)
     room = -(-8 * numbers // ALIGN) * ALIGN
     job = runs.job()
     work = torch.empty(job.parts * room, dtype=torch.uint8)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "eigen.h"
 
 enum { MATRIX = 1, COLUMNS = 2, ONE = 3 };           /* the form of a covariance */
 enum { RUNNING, STILL, USED_UP, HANDED_BACK };       /* how a run ended */
@@ -38,20 +39,23 @@ typedef struct {
     double tolerance;        /* nats that the feature map may lose to rounding */
     double added;            /* to every diagonal */
     double epsilon;          /* of the rows' precision */
-    int64_t size, room, trace;
-    int32_t restarts, features, components, form, shared, kind, quadratics, count;
+    int64_t size, room, trace, spare;
+    int32_t restarts, features, components, form, shared, volumes, shapes, turns, kind, quadratics, count;
     int32_t block, panel, single, squarem, begin, gain, until, most, parts, ticket, areas;
 } runs;
 
-/* Where the parts of a model lie, in doubles. */
+/* Where the parts of a model lie, in doubles; `kept` is where volumes and common axes lie, for matrices that have them,
+ * and `spare` what their M-step works in. */
 typedef struct {
-    int d, k, matrices, each, length;
+    int d, k, matrices, each, kept, length, spare;
 } shape;
 
 static shape shape_of(const runs *j) {
-    shape s = {j->features, j->components, j->shared ? 1 : j->components, 0, 0};
+    shape s = {j->features, j->components, j->shared ? 1 : j->components, 0, 0, 0, 0};
     s.each = j->form == MATRIX ? s.d * s.d : j->form == COLUMNS ? s.d : 1;
-    s.length = s.k + s.k * s.d + s.matrices * s.each;
+    s.kept = s.k + s.k * s.d + s.matrices * s.each;
+    s.length = s.kept + j->volumes + (j->turns == 1 && s.k > 1 ? s.d * s.d : 0);
+    s.spare = j->volumes ? j->spare : 0;
     return s;
 }
 
@@ -199,8 +203,8 @@ static double measure(const runs *j, const field *f, const double *theta, double
     return loglik + constant;
 }
 
-/* The M-step: the model after sums; 0 where a component has no rows. */
-static int maximise(const runs *j, const shape *s, const field *f, const double *sums, double *model) {
+/* The M-step but for what matrices have in common: the model after sums; 0 where a component has no rows. */
+static int averaged(const runs *j, const shape *s, const field *f, const double *sums, double *model) {
     const int d = s->d, k = s->k, q = j->shared ? 0 : j->quadratics;
     double all = 0;
     for (int c = 0; c < k; c++) all += sums[(long)(c + 1) * j->count - 1];
@@ -247,6 +251,41 @@ static int maximise(const runs *j, const shape *s, const field *f, const double 
     return 1;
 }
 
+/* Matrices of a model become the likeliest of their structure; 0 where that is not calm. `warm`: the volumes and axes
+ * that are kept come from an M-step. */
+static int composed(const runs *j, const shape *s, const field *f, double *model, int warm, double *spare) {
+    if (!j->volumes) return 1;
+    const int d = s->d, k = s->k;
+    const letters l = {d, k, j->volumes, j->shapes, j->turns, warm};
+    double *second = seconds(s, model), *volume = model + s->kept, *shapes = spare, *n = shapes + k * d;
+    double *own = n + k, *axes = j->turns == 1 && k > 1 ? volume + j->volumes : own;
+    int32_t *doubtful = (int32_t *)(own + (long)k * d * d);
+    double *work = own + (long)k * d * d + k;
+    for (int c = 0; c < k; c++) n[c] = exp(log_weights(model)[c]);
+    if (LOCAL(structured)(&l, n, second, f->least, volume, shapes, axes, doubtful, work) != 1) return 0;
+    for (int c = 0; c < k; c++) {
+        const double size = volume[j->volumes == k ? c : 0], *a = shapes + (j->shapes == k ? c * d : 0);
+        double *m = second + (long)c * s->each;
+        if (!j->turns) {
+            for (int i = 0; i < d; i++) m[i] = size * a[i];
+            continue;
+        }
+        const double *q = axes + (j->turns == k ? (long)c * d * d : 0);
+        for (int i = 0; i < d; i++)
+            for (int h = 0; h <= i; h++) {
+                double sum = 0;
+                for (int b = 0; b < d; b++) sum += q[i * d + b] * a[b] * q[h * d + b];
+                m[i * d + h] = m[h * d + i] = size * sum;
+            }
+    }
+    return 1;
+}
+
+/* The M-step: the model after sums; 0 where it is not calm. */
+static int maximise(const runs *j, const shape *s, const field *f, const double *sums, double *model, double *spare) {
+    return averaged(j, s, f, sums, model) && composed(j, s, f, model, 1, spare);
+}
+
 /* How far to leap, in steps of EM: ‖θ₁ − θ₀‖ / ‖θ₂ − 2θ₁ + θ₀‖ by the covariances of θ₀; 1 where that says nothing. */
 static double length(const runs *j, const shape *s, const field *f, double *zero, double *one, double *two,
                      double *temporary) {
@@ -268,9 +307,10 @@ static double length(const runs *j, const shape *s, const field *f, double *zero
     return isfinite(alpha) ? alpha : 1;
 }
 
-/* θ₀ + 2α(θ₁ − θ₀) + α²(θ₂ − 2θ₁ + θ₀), with weights that add up to 1. */
+/* θ₀ + 2α(θ₁ − θ₀) + α²(θ₂ − 2θ₁ + θ₀), with weights that add up to 1; what is kept of matrices is that of θ₂. */
 static void leap(const shape *s, double alpha, const double *zero, const double *one, const double *two, double *out) {
-    for (int i = 0; i < s->length; i++)
+    memcpy(out + s->kept, two + s->kept, (s->length - s->kept) * sizeof(double));
+    for (int i = 0; i < s->kept; i++)
         out[i] = zero[i] + 2 * alpha * (one[i] - zero[i]) + alpha * alpha * (two[i] - 2 * one[i] + zero[i]);
     double top = -INFINITY, sum = 0;
     for (int c = 0; c < s->k; c++) top = fmax(top, out[c]);
@@ -300,13 +340,13 @@ static int still(const runs *j, const double *bounds, int count, double weight, 
 /* The next model into `next`, its Θ into `theta`: a leap of more than one step, or where EM arrives; 0 where neither
  * is calm. */
 static double ahead(const runs *j, const shape *s, const field *f, int passes, double *scalar, double *theta,
-                    double *constant, double *temporary) {
+                    double *constant, double *temporary, double *spare) {
     double *before = scalar + SCALARS, *now = before + s->length, *after = now + s->length, *next = after + s->length;
     if (j->squarem && passes >= j->begin && scalar[STEPS] >= 1 && !scalar[WAITING]) {
         const double alpha = fmin(length(j, s, f, before, now, after, temporary), scalar[LONGEST]);
         if (alpha > 1) {
             leap(s, alpha, before, now, after, next);
-            if (natural(j, s, f, next, theta, constant, temporary)) return alpha;
+            if (composed(j, s, f, next, 1, spare) && natural(j, s, f, next, theta, constant, temporary)) return alpha;
             scalar[LONGEST] = fmax(scalar[LONGEST] / FACTOR, SHORTEST);
         }
     }
@@ -333,12 +373,13 @@ static void one_run(const runs *j, const shape *s, int r, char *work) {
     double *scalar = j->state + r * j->size, *bounds = j->bounds + r * j->trace;
     double *before = scalar + SCALARS, *now = before + s->length, *after = now + s->length, *next = after + s->length;
     double *theta = (double *)work, *sums = theta + size, *temporary = sums + size;
-    float *narrow = (float *)(temporary + 2 * s->d * s->d + 2 * s->d);
+    double *spare = temporary + 2 * s->d * s->d + 2 * s->d;
+    float *narrow = (float *)(spare + s->spare);
     char *arrays = work + ((char *)(narrow + size) - work + 63) / 64 * 64;
     int passes = j->passes[r];
     while (passes < j->until && j->ended[r] == RUNNING) {
         double constant, weight = 0;
-        const double alpha = ahead(j, s, f, passes, scalar, theta, &constant, temporary);
+        const double alpha = ahead(j, s, f, passes, scalar, theta, &constant, temporary, spare);
         if (!alpha) {
             if (passes)
                 passes--; /* `now` was counted, and will be again */
@@ -353,7 +394,9 @@ static void one_run(const runs *j, const shape *s, int r, char *work) {
         memcpy(before, now, model);
         if (!failed) {
             memcpy(now, next, model);
-            if (!isfinite(bound) || !maximise(j, s, f, sums, after)) {
+            /* An M-step that may end early climbs from where its model is. */
+            memcpy(after + s->kept, now + s->kept, (s->length - s->kept) * sizeof(double));
+            if (!isfinite(bound) || !maximise(j, s, f, sums, after, spare)) {
                 j->ended[r] = HANDED_BACK;
                 break;
             }

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from mixtura.accelerate import BEGIN, FIRST, Squarem, chosen
-from mixtura.covariance.base import Covariance, Floor
+from mixtura.covariance.base import Covariance
 from mixtura.em import Likelihood, Outcome, Pacing, Rule, Standing, Steps, Turn, converging, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
+from mixtura.native import eigen
 from mixtura.native.count import ALIGN, KINDS, cut
 from mixtura.native.layout import Field, RunsJob
 from mixtura.native.library import library, usable
@@ -158,7 +159,8 @@ class Runs:
         own = covariance.quadratic.size(features)
         count = (0 if covariance.shared else own) + features + 1
         how = cut(features, components, 1, count, dtype.itemsize)
-        numbers = 8 * (2 * components * count + 2 * features * features + 2 * features) + 4 * components * count
+        spare = spare_of(self.model)
+        numbers = 8 * (2 * components * count + 2 * features * features + 2 * features + spare) + 4 * components * count
         room = -(-(numbers + ALIGN + how.room) // ALIGN) * ALIGN
         parts = max(1, min(torch.get_num_threads(), restarts))
         self.work = torch.empty(parts * room, dtype=torch.uint8)
@@ -168,8 +170,8 @@ class Runs:
             *(ctypes.addressof(self.fields), self.which.ctypes.data, self.state.ctypes.data, 0),
             *(self.passes.ctypes.data, self.ended.ctypes.data, self.work.data_ptr()),
             *(stop.tol if isinstance(stop, Gain) else stop.per_row, settings.tolerance, settings.added),
-            *(torch.finfo(dtype).eps, self.state.shape[1], room, 0, restarts, features, components),
-            *(FORMS[str(covariance.form)], covariance.shared, KINDS[type(covariance.quadratic)], own, count),
+            *(torch.finfo(dtype).eps, self.state.shape[1], room, 0, spare, restarts, features, components),
+            *(FORMS[str(covariance.form)], covariance.shared, *covariance.parts, KINDS[type(covariance.quadratic)], own, count),
             *(how.block, how.panel, dtype == torch.float32, settings.squarem, settings.begin),
             *(isinstance(stop, Gain), 0, settings.passes, parts, 0, 0),
         )
@@ -203,21 +205,32 @@ class Runs:
         return chosen(begun, unpacked(self.part("now"), self.model), self.model)
 
 
+def spare_of(model: Mixture) -> int:
+    """Doubles that the M-step of matrices with parts works in: what ``composed`` in run.c carves from ``spare``."""
+    _, components, features = model.shape
+    if not any(model.covariance.parts):
+        return 0
+    return components * (2 + features + features * features) + eigen.room(components, features)
+
+
 def packed_of(model: Mixture) -> np.ndarray:
-    """(R, L), log weights, means and second moments of one row, one after the other."""
-    second = model.covariance.mean_squares()[0]
-    return torch.cat([model.log_weight, model.mean.flatten(1), second.flatten(1)], 1).numpy()
+    """(R, L), log weights, means, second moments of one row and what matrices carry, one after the other."""
+    covariance = model.covariance
+    each = (model.log_weight, model.mean, covariance.mean_squares()[0], *covariance.carried())
+    return torch.cat([t.flatten(1) for t in each], 1).numpy()
 
 
 def unpacked(packed: np.ndarray, like: Mixture) -> Mixture:
     """The inverse of :func:`packed_of`."""
     _, components, features = like.shape
     t = torch.from_numpy(packed.copy())
-    log_weight, mean, second = t.tensor_split([components, components * (1 + features)], dim=1)
-    second = second.reshape(like.covariance.mean_squares()[0].shape)
+    shapes = [part.shape[1:] for part in (like.covariance.mean_squares()[0], *like.covariance.carried())]
+    sizes = [components, components * features, *(shape.numel() for shape in shapes)]
+    log_weight, mean, *parts = t.split(sizes, dim=1)
+    second, *carried = (part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
     # Starts may have weights that do not add up to 1, as scikit-learn's have.
     share = log_weight.softmax(1)
-    covariance: Covariance = like.covariance.from_mean_squares(share, (second,), Floor())
+    covariance: Covariance = like.covariance.resumed(share, (second,), tuple(carried))
     return replace(like, log_weight=log_weight, mean=mean.reshape(like.shape), covariance=covariance)
 
 
