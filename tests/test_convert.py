@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cases import CODES
 from comparison.sets import load
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import BayesianGaussianMixture
@@ -79,7 +80,7 @@ def test_there_and_back(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "wider"), [("tied_diag", "diag"), ("tied_spherical", "spherical")])
 def test_structures_that_they_lack_are_written_out(name: str, wider: str) -> None:
-    assert set(STRUCTURES) - set(FOUR) == {"tied_diag", "tied_spherical"}
+    assert set(STRUCTURES) - set(FOUR) == {"tied_diag", "tied_spherical", *CODES}
     start = {"precisions_init": np.ones(2) if name == "tied_diag" else 1.0}
     ours = GaussianMixture(2, covariance_type=name, random_state=0, **start).fit(X)
     theirs = ours.to_sklearn()

@@ -10,8 +10,8 @@ import torch
 from cases import NAMES, clusters, to_parameters
 from sklearn.mixture import GaussianMixture as Theirs
 
-from mixtura.covariance import STRUCTURES
 from mixtura import DegenerateWarning, GaussianMixture, fit_many
+from mixtura.covariance import STRUCTURES
 from mixtura.native.library import library
 
 EVERY = pytest.mark.parametrize("name", NAMES)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cases import NAMES, clusters, ended, parameters, to_mixture
+from cases import SIX, clusters, ended, parameters, to_mixture
 from pretend import NAME as DEVICE
 from pretend import Pretend
 
@@ -18,7 +18,7 @@ from mixtura.record import Record
 from mixtura.rows import PATIENCE, Rows
 from mixtura.stop import Gain, Still
 
-EVERY = pytest.mark.parametrize("name", NAMES)
+EVERY = pytest.mark.parametrize("name", [*SIX, "VEI", "EVE", "EVV"])
 PACES = pytest.mark.parametrize("pace", [Steps, Squarem])
 RULE = Likelihood(Floor(torch.full((3,), 1e-9, dtype=torch.float64)))
 """With a floor that no sound fit reaches."""
@@ -47,13 +47,19 @@ def both(start, x, rule, stop, passes, pace, patience=8, **given):
     return [ended(converging(start, r, rule, stop, passes, pace)) for r in rows]
 
 
+def shown(now):
+    """All numbers of a turn, of matrices themselves: axes may point either way."""
+    model = now.model
+    return [model.log_weight, model.mean, model.covariance.dense(), *now.moments.leaves(), now.bound, now.fast]
+
+
 def same(seldom, always):
     """The same operations on the same numbers, but for branches not taken, which leave the numbers as they are."""
     assert seldom.passes.tolist() == always.passes.tolist()
     assert seldom.still.tolist() == always.still.tolist()
     kept = {"rtol": 1e-11, "atol": 1e-11, "equal_nan": True}
     torch.testing.assert_close(seldom.bounds, always.bounds, **kept)
-    for a, b in zip(seldom.turn.leaves(), always.turn.leaves(), strict=True):
+    for a, b in zip(shown(seldom.turn), shown(always.turn), strict=True):
         torch.testing.assert_close(a, b, **kept)
     assert seldom.turn.rule is always.turn.rule
 
@@ -107,7 +113,7 @@ def test_collapsed_components_are_raised_to_the_floor_all_the_same(name, pace):
     rule = Likelihood(Floor(torch.full((3,), 1e-4, dtype=torch.float64)))
     always, seldom = both(start, x, rule, Still(1e-4), 200, pace)
     least = float(always.turn.model.covariance.variances().min())
-    if not name.startswith("tied"):
+    if name in SIX and not name.startswith("tied"):  # others share what they have between components
         assert least == pytest.approx(1e-4, rel=1e-6)
     assert bool(seldom.turn.bound.isfinite().all())
     if pace is Steps:
@@ -229,6 +235,8 @@ def waits_between(name, pace, monkeypatch, resident=1 << 30, **given):
 @PACES
 def test_nothing_is_read_between_two_looks(name, pace, monkeypatch):
     between, _ = waits_between(name, pace, monkeypatch)
+    # An eigendecomposition looks at its own result, on every device.
+    between = [[what for what in each if what != "_linalg_eigh"] for each in between]
     assert between == [[]] * len(between)
 
 

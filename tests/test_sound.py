@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from cases import NAMES, covariances, parameters, tensor, to_mixture
+from cases import NAMES, OWN_AXES, covariances, parameters, tensor, to_mixture
 
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
@@ -64,7 +64,7 @@ def test_a_good_fit_is_sound(name, facts):
 @EVERY
 def test_counts_at_the_border(name, facts):
     """2D + 2 where a component has its own orientation, 5 where it has not."""
-    least = 8 if name == "full" else FEWEST
+    least = 8 if name in OWN_AXES else FEWEST
     mixture = spread(name, [1.0, 100.0, 0.01])
     assert failed(soundness(mixture, counts(least), facts)) == []
     assert failed(soundness(mixture, counts(least - 0.001), facts)) == ["counted"]

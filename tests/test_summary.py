@@ -165,7 +165,7 @@ def test_what_nearly_won() -> None:
 
 def test_long_tables_are_cut() -> None:
     text = searched(range(1, 3), "all").summary()
-    assert "2 more: see table_" in text
+    assert "18 more: see table_" in text
 
 
 def test_the_edge_and_failures_are_told() -> None:
@@ -188,7 +188,9 @@ def test_repr_can_be_evaluated() -> None:
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_mixture_in_a_line(name: str) -> None:
     shown = repr(model(covariance_type=name).mixture_)
-    assert re.fullmatch(r"Mixture\(2 components, 2 features, (Tied\()?(Full|Diag|Spherical)\)?\)", shown)
+    parts = r"Eigen\((own|equal) volume, (own|equal) shape, (own|equal|columns as) axes\)"
+    assert re.fullmatch(rf"Mixture\(2 components, 2 features, ((Tied\()?(Full|Diag|Spherical)\)?|{parts})\)", shown)
+    assert ("Eigen" in shown) == (STRUCTURES[name].code == name)
     assert ("Tied" in shown) == name.startswith("tied")
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from mixtura.covariance.base import Covariance, Floor
+from mixtura.covariance.quadratic import VECH
 from mixtura.family import Gaussian
 from mixtura.given import Given
 from mixtura.mixture import Mixture
@@ -50,7 +51,7 @@ def sklearn_start(
         whole = every.mT @ rows - (n[:, None] * mean).mT @ mean
         scatter = scatter.clone()
         scatter[0] += whole - scatter.sum(0)
-    elif not unit.own_orientation:
+    elif unit.quadratic is not VECH:
         # Their variances are E x² − μ², rounding included: it matters for the variances of single rows.
         scatter = torch.diag_embed(r.mT @ rows.square() - n[:, None] * mean.square())
     covariance = unit.maximise(n[None], unit.from_scatter(scatter[None]), floor)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from mixtura.covariance.base import Covariance, Floor
+from mixtura.covariance.base import Covariance
 from mixtura.covariance.quadratic import VECH
 from mixtura.draws import stream
 from mixtura.em import Rule
@@ -202,7 +202,7 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
         pooled = tuple(t.sum(1, keepdim=True) / scaled(n.sum(1, keepdim=True), t) for t in s2)
         weak = n < 2 * features + 2
         some = shrunk(s2, n, pooled, weak, features)
-        narrow = flat(some, n, pooled, unit) & ~weak
+        narrow = flat(some, n, pooled) & ~weak
         s2 = shrunk(s2, n, pooled, weak | narrow, features) if bool(narrow.any()) else some
     blank = Mixture(torch.zeros_like(n), mean, unit, Gaussian())
     return rule.update(Moments(n.sum(1, keepdim=True), n, n, torch.zeros_like(mean), s2, ()), blank)
@@ -272,16 +272,12 @@ def scaled(factor: Float64[Tensor, "R K"], like: Tensor) -> Tensor:
     return factor.reshape(factor.shape + (1,) * (like.ndim - 2))
 
 
-def flat(
-    s2: tuple[Tensor, ...], n: Float64[Tensor, "R K"], pooled: tuple[Tensor, ...], unit: Covariance
-) -> Bool[Tensor, "R K"]:
+def flat(s2: tuple[Tensor, ...], n: Float64[Tensor, "R K"], pooled: tuple[Tensor, ...]) -> Bool[Tensor, "R K"]:
     """Clusters that are much narrower than the pooled ones in some direction that varies at all."""
-    one = torch.ones_like(n)
-    own = unit.maximise(n.clamp_min(1e-300), s2, Floor())
-    whole = unit.maximise(one[:, :1], pooled, Floor())
-    variance = whole.variances().clamp_min(1e-300)
-    if not unit.own_orientation:
-        return (own.variances() / variance).amin(-1) < NARROW
-    sd = variance.sqrt()
-    correlation = own.dense() / (sd[..., :, None] * sd[..., None, :])
+    own, whole = s2[0] / scaled(n.clamp_min(1e-300), s2[0]), pooled[0]
+    if own.ndim < 4:
+        share = own / whole.clamp_min(1e-300)
+        return (share if own.ndim < 3 else share.amin(-1)) < NARROW
+    sd = whole.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).sqrt()
+    correlation = own / (sd[..., :, None] * sd[..., None, :])
     return ~exceeds(correlation.nan_to_num(), NARROW)

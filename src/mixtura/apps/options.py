@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-COVARIANCES = "full, tied, diag, spherical, tied_diag, tied_spherical"
+COVARIANCES = "full, tied, diag, spherical, tied_diag, tied_spherical, VEI, EVI, VEE, EVE, VVE, EEV, VEV, EVV"
 
 READS = ".csv, .tsv, .parquet, .arrow, .feather, .npy, .npz or .fcs"
 

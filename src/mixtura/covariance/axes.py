@@ -57,7 +57,7 @@ def tournament(features: int, device: torch.device) -> list[tuple[Int64[Tensor, 
     for _ in ring[1:]:
         half = len(ring) // 2
         pairs = [(min(p), max(p)) for p in zip(ring[:half], reversed(ring[half:]), strict=True) if max(p) < features]
-        i, j = torch.tensor(pairs, device=device).T
+        i, j = torch.tensor(pairs).T.to(device)
         rounds.append((i, j))
         ring = [ring[0], ring[-1], *ring[1:-1]]
     return rounds

@@ -148,9 +148,7 @@ class Eigen(Around):
         common = () if self.axes is None or self.own_orientation else (self.axes,)
         return (self.volume, *common)
 
-    def resumed(
-        self, share: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], carried: tuple[Tensor, ...]
-    ) -> "Eigen":
+    def resumed(self, share: Float64[Tensor, "R K"], s2: tuple[Tensor, ...], carried: tuple[Tensor, ...]) -> "Eigen":
         (second,), (volume, *common) = s2, carried
         spread, axes = second, None
         if common:

@@ -171,7 +171,14 @@ class Runs:
             *(self.passes.ctypes.data, self.ended.ctypes.data, self.work.data_ptr()),
             *(stop.tol if isinstance(stop, Gain) else stop.per_row, settings.tolerance, settings.added),
             *(torch.finfo(dtype).eps, self.state.shape[1], room, 0, spare, restarts, features, components),
-            *(FORMS[str(covariance.form)], covariance.shared, *covariance.parts, KINDS[type(covariance.quadratic)], own, count),
+            *(
+                FORMS[str(covariance.form)],
+                covariance.shared,
+                *covariance.parts,
+                KINDS[type(covariance.quadratic)],
+                own,
+                count,
+            ),
             *(how.block, how.panel, dtype == torch.float32, settings.squarem, settings.begin),
             *(isinstance(stop, Gain), 0, settings.passes, parts, 0, 0),
         )
