@@ -159,7 +159,7 @@ def test_fits_follow_the_order_of_columns(name):
     p = start(name, X, labels)
     a = fit(name, X, p)
     b = fit(name, X[:, at], oracle.Parameters(p.weights, p.means[:, at], p.covariances[:, at][:, :, at]))
-    # Where components share axes, M-steps end early, at a place that depends on the order: twelve passes on, that shows.
+    # Where components share axes, M-steps end early, at a place that depends on the order: twelve passes show it.
     atol = 1e-3 if name in ("EVE", "VVE") else 1e-8
     np.testing.assert_allclose(b.means_, a.means_[:, at], rtol=0, atol=atol)
     np.testing.assert_allclose(dense(b), dense(a)[:, at][:, :, at], rtol=0, atol=atol)

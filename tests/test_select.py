@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mixtura.fitting
-from mixtura import DegenerateWarning, GaussianMixture, MixtureSearch
+from mixtura import DegenerateWarning, GaussianMixture, MixtureSearch, select
 from mixtura.cells import Cell, Trial, best_of, findings
 from mixtura.covariance import STRUCTURES
 from mixtura.criteria import Figures
@@ -100,9 +100,26 @@ def test_criteria_choose_their_own(criterion: str) -> None:
     assert found.best_estimator_.n_components == table["n_components"][found.best_index_]
 
 
-def test_auto_is_what_scikit_learn_has() -> None:
-    found = search((1,), "auto").fit(load("faithful"))
-    assert found.table_["covariance_type"].tolist() == ["full", "tied", "diag", "spherical"]
+@pytest.mark.parametrize(("columns", "rows"), [(2, 272), (21, 30), (2, 100_001)])
+def test_auto_is_all_that_take_no_long_time(columns: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).normal(size=(min(rows, 300), columns))
+    if rows > len(x):
+        monkeypatch.setattr(select, "MOST_ROWS", len(x) - 1)
+    small = (columns, rows) == (2, 272)
+    found = search((1,), "auto").fit(x)
+    tried = found.table_["covariance_type"].tolist()
+    assert tried == (list(STRUCTURES) if small else ["full", "tied", "diag", "spherical"])
+    said = [str(f) for f in found.diagnose() if f.kind == "structures_left_out"]
+    assert len(said) == (not small)
+    assert all("covariance_types='all' tries them" in s for s in said)
+    assert search((1,), "all").fit(x).table_["covariance_type"].tolist() == list(STRUCTURES)
+
+
+@pytest.mark.parametrize("given", ["auto", "all"])
+def test_of_one_column_there_are_two_structures(given: str) -> None:
+    found = search((1, 2), given).fit(load("faithful")[:, :1])
+    assert found.table_["covariance_type"].tolist() == ["E", "E", "V", "V"]
+    assert found.best_estimator_.covariances_.shape == (2, 1, 1)
 
 
 def test_the_data_are_surveyed_once(monkeypatch: pytest.MonkeyPatch) -> None:

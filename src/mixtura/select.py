@@ -20,6 +20,9 @@ from mixtura.scoring import Scores
 from mixtura.sound import Finding
 from mixtura.watch import speaker
 
+MOST_FEATURES, MOST_ROWS = 20, 100_000
+"""Columns and rows up to which ``"auto"`` tries every structure."""
+
 STARTING = ("weights_init", "means_init", "precisions_init")
 """Parameters that belong to one number of components."""
 
@@ -35,8 +38,9 @@ class MixtureSearch(FittedMixture):
 
     Args:
         n_components: numbers of components to try, or one.
-        covariance_types: structures to try: a name, several, ``"auto"`` or ``"all"``. ``"auto"`` is scikit-learn's
-            four in this version (full, tied, diag, spherical); ``"all"`` is every structure of this version.
+        covariance_types: structures to try: a name, several, ``"auto"`` or ``"all"``. ``"all"`` is all fourteen, or
+            E and V for one column; ``"auto"`` is the same up to 20 columns and 100,000 rows, else scikit-learn's four
+            (full, tied, diag, spherical), and ``diagnose()`` says so.
         criterion: ``"bic"``, ``"icl"`` or ``"aic"``; lower is better.
         estimator: a :class:`mixtura.GaussianMixture` whose other parameters every fit takes (``effort``, ``tol``,
             ``device``, ...); None takes the defaults. It is not changed.
@@ -128,17 +132,21 @@ class MixtureSearch(FittedMixture):
 
     def _fit(self, X: Any, sample_weight: Any) -> Checked:
         self._validate_params()
-        cells = [Cell(name, k) for name in structures(self.covariance_types) for k in sizes(self.n_components)]
+        numbers, named = sizes(self.n_components), structures(self.covariance_types)
         template = self._template()
         with columns_kept(self):
             gaps = template._takes_gaps
             checked = check(self, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=gaps)
+            names = named or offered(self.covariance_types, checked.shape)
+            cells = [Cell(name, k) for name in names for k in numbers]
             trials, untried = self._try_all(cells, template, checked)
             if untried and not any(trial.sound for trial in trials):
                 raise KeyboardInterrupt
             best = best_of(trials, self.criterion)
         self.best_estimator_, self.best_index_, self.seed_ = trials[best].model, best, template.random_state
         self.table_, self._told = table(trials), findings(trials, best, untried)
+        if not named and names is FOUR:
+            self._told.append(Finding("structures_left_out", None, LEFT_OUT))
         self.best_estimator_.selection_ = selection(self.table_, best, self.criterion)
         self.best_estimator_._warn()
         if untried:
@@ -298,15 +306,30 @@ def sizes(given: Any) -> list[int]:
     return sorted({int(k) for k in found})
 
 
+FOUR = [entry.name for entry in STRUCTURES.values() if entry.in_sklearn]
+
+LEFT_OUT = (
+    f"Only {', '.join(FOUR)} were tried: of more than {MOST_FEATURES} columns or {MOST_ROWS:,} rows the other structures "
+    "take long; covariance_types='all' tries them."
+)
+
+
+def offered(given: str, shape: tuple[int, int]) -> list[str]:
+    """The structures that ``"auto"`` or ``"all"`` stands for, for that many rows and columns."""
+    rows, features = shape
+    if features == 1:
+        return ["E", "V"]
+    return list(STRUCTURES) if given == "all" or (features <= MOST_FEATURES and rows <= MOST_ROWS) else FOUR
+
+
 def structures(given: Any) -> list[str]:
-    """Names of structures, each once.
+    """Names of structures, each once; none for ``"auto"`` and ``"all"``, which wait for the data.
 
     Raises:
         ValueError: there is none, or one is unknown; the message lists those there are.
     """
     if isinstance(given, str):
-        groups = {"auto": [s.name for s in STRUCTURES.values() if s.in_sklearn], "all": list(STRUCTURES)}
-        return groups.get(given) or [structure(given).name]
+        return [] if given in ("auto", "all") else [structure(given).name]
     # By their codes, so that two names of one structure are one.
     known: dict[str, str] = {}
     for name in given:

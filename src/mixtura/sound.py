@@ -95,7 +95,7 @@ class Finding(NamedTuple):
     Attributes:
         kind: ``empty``, ``few_rows``, ``narrow``, ``grid``, ``floored``; of the data ``constant_column``,
             ``few_distinct_rows``, ``few_rows_for_full``, ``duplicated_rows``; of a search ``largest_tried``,
-            ``larger_not_sound``, ``not_fitted``, ``interrupted``.
+            ``larger_not_sound``, ``not_fitted``, ``structures_left_out``, ``interrupted``.
         component: the component, or None where the data are meant.
         message: a sentence.
     """

@@ -51,8 +51,8 @@ class Covariance(Record, ABC):
     its M-step."""
 
     parts: ClassVar[tuple[int, int, int]] = (0, 0, 0)
-    """How many volumes, shapes and orientations the compiled runs find in what :meth:`mean_squares` gives; none: matrices
-    are means."""
+    """How many volumes, shapes and orientations the compiled runs find in what :meth:`mean_squares` gives; none of
+    each: the M-step is a mean."""
 
     @classmethod
     @abstractmethod

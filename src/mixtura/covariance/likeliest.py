@@ -151,7 +151,7 @@ class Problem:
             scatter = self.second * self.n[..., None, None]
             may_be = own_axes(torch.cat([scatter.sum(1, keepdim=True), scatter], 1))[1]
             levels = [self.level(self._sized(other, volume)[0]) for other in torch.split(may_be, 1, dim=1)]
-            for at in torch.stack(levels, 1).argsort(dim=1, stable=True)[:, :WAYS].split(1, dim=1):
+            for at in torch.split(torch.stack(levels, 1).argsort(dim=1, stable=True)[:, :WAYS], 1, dim=1):
                 other = may_be.take_along_dim(at[..., None, None], 1)
                 begun = self._sized(other, volume)
                 for _ in range(TRIED):

@@ -233,7 +233,7 @@ def unpacked(packed: np.ndarray, like: Mixture) -> Mixture:
     t = torch.from_numpy(packed.copy())
     shapes = [part.shape[1:] for part in (like.covariance.mean_squares()[0], *like.covariance.carried())]
     sizes = [components, components * features, *(shape.numel() for shape in shapes)]
-    log_weight, mean, *parts = t.split(sizes, dim=1)
+    log_weight, mean, *parts = torch.split(t, sizes, dim=1)
     second, *carried = (part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
     # Starts may have weights that do not add up to 1, as scikit-learn's have.
     share = log_weight.softmax(1)
