@@ -18,7 +18,7 @@ from mixtura.record import Record
 from mixtura.rows import PATIENCE, Rows
 from mixtura.stop import Gain, Still
 
-EVERY = pytest.mark.parametrize("name", [*SIX, "VEI", "EVE", "EVV"])
+EVERY = pytest.mark.parametrize("name", [*SIX, "EVI", "EEV", "EVV"])
 PACES = pytest.mark.parametrize("pace", [Steps, Squarem])
 RULE = Likelihood(Floor(torch.full((3,), 1e-9, dtype=torch.float64)))
 """With a floor that no sound fit reaches."""
