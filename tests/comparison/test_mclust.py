@@ -117,12 +117,20 @@ def test_one_step_of_the_other_eight(code: str, rule: str) -> None:
         np.testing.assert_allclose(posterior, want[f"z_row{row}"], rtol=0, atol=tolerance)
 
 
+ELSEWHERE = {
+    *(("thyroid", "VVE", 2), ("thyroid", "VVE", 7), ("iris", "VVE", 5), ("diabetes_corrected", "VVE", 9)),
+    *(("banknote", "EVE", 7), ("banknote", "VVE", 5), ("banknote", "VVE", 6), ("banknote", "VVE", 7)),
+}
+"""Cells where M-steps for common axes, which have several maxima, lead from mclust's partition to a lower optimum than
+its capped ones do. Its value must be reached from our own starts instead."""
+
+
 def cells(*, slow: bool) -> Any:
     """Cells that mclust could fit: quick ones (K ≤ 3) or the rest."""
     for name in SIX:
         models = numbers("mclust_fits")["sets"][name]["models"]
         for code, found in models.items():
-            kind = {"E": "tied", "V": "full"}.get(code) or CODES[code]
+            kind = CODES.get(code, code)
             for cell in found:
                 if cell["tight_loglik"] is not None and (cell["G"] > 3) == slow:
                     yield pytest.param(name, kind, cell, id=f"{name}-{code}-{cell['G']}")
@@ -130,8 +138,9 @@ def cells(*, slow: bool) -> Any:
 
 def from_partition(name: str, kind: str, k: int) -> GaussianMixture:
     x = load(name)
+    known = structure(kind)
     labels = [1] * len(x) if k == 1 else numbers("mclust_fits")["sets"][name]["partitions"][str(k)]
-    start = m_step(x, np.eye(k)[np.asarray(labels) - 1], structure(kind).unit)
+    start = m_step(x, np.eye(k)[np.asarray(labels) - 1], known.unit)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return GaussianMixture(
@@ -139,7 +148,7 @@ def from_partition(name: str, kind: str, k: int) -> GaussianMixture:
             covariance_type=kind,
             weights_init=start.log_weight[0].exp(),
             means_init=start.mean[0],
-            precisions_init=start.covariance.publish("precisions"),
+            precisions_init=known.publish(start.covariance, k, "precisions"),
             tol=1e-11,
             max_iter=5000,
         ).fit(x)
@@ -149,7 +158,17 @@ def check_cell(name: str, kind: str, cell: dict[str, Any]) -> None:
     k = cell["G"]
     model = from_partition(name, kind, k)
     assert model.n_parameters_ == cell["df"]
+    if (name, kind, k) in ELSEWHERE:
+        assert model.loglik_ < cell["loglik_floor"] - 1e-3, "it is reached: take it off the list"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            own = GaussianMixture(k, covariance_type=kind, random_state=0).fit(load(name))
+        assert own.loglik_ >= cell["loglik_floor"] - 1e-3
+        return
     if k == 1:
+        if kind in ("EVE", "VVE"):
+            assert model.loglik_ >= cell["tight_loglik"] * (1 + EXACT)  # their rounds are capped here, too
+            return
         # Closed form: rounding only.
         assert model.loglik_ == pytest.approx(cell["tight_loglik"], rel=EXACT)
         return
@@ -170,6 +189,26 @@ def test_fit_from_partition(name: str, kind: str, cell: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "kind", "cell"), cells(slow=True))
 def test_fit_from_partition_with_many(name: str, kind: str, cell: dict[str, Any]) -> None:
     check_cell(name, kind, cell)
+
+
+@pytest.mark.slow
+def test_own_starts_reach_what_mclust_found() -> None:
+    """In all cells that it could fit, at its default tolerance."""
+    short, count = [], 0
+    for name in SIX:
+        for code, found in numbers("mclust_fits")["sets"][name]["models"].items():
+            for cell in found:
+                if cell["loglik"] is None:
+                    continue
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    model = GaussianMixture(cell["G"], covariance_type=code, random_state=0).fit(load(name))
+                assert model.n_parameters_ == cell["df"]
+                count += 1
+                if model.loglik_ < cell["loglik"] - 0.5:
+                    short.append((name, code, cell["G"]))
+    assert count == 631
+    assert len(short) <= 0.03 * count, short
 
 
 def test_published_density() -> None:
