@@ -1,8 +1,9 @@
 """Speed, likelihood and memory beside every peer, in one run: ``make bench``.
 
-    python benchmarks/run.py [passes] [peers] [fits] [many] [memory] [import] [--pairs 7] [--threads 2]
+    python benchmarks/run.py [passes] [structures] [peers] [fits] [many] [memory] [import] [--pairs 7] [--threads 2]
 
 ``passes``: one EM pass beside scikit-learn's, the two bare matrix products, and single precision.
+``structures``: one of every covariance structure beside the full one's.
 ``peers``: the same beside the other programs on PyTorch and mclust, with the likelihood that each ends at.
 ``fits``: whole fits beside scikit-learn's. ``many``: 1,000 small fits at once. ``memory`` and
 ``import``: what they cost.
@@ -27,6 +28,7 @@ from many import many
 from memory import imports, memory
 from passes import passes
 from programs import present
+from structures import structures
 from tables import MARKDOWN, SHORT, say
 from threadpoolctl import threadpool_limits
 from workloads import FITS, PASSES, PYCAVE, QUICK_FITS, QUICK_PASSES, QUICK_PEERS
@@ -59,6 +61,7 @@ def jobs(asked: argparse.Namespace, about: dict[str, Any], here: dict[str, str])
     some = tuple(case for case in PASSES if re.search(asked.only, case.workload.label))
     return {
         "passes": lambda: passes(QUICK_PASSES if quick else some, pairs, threads),
+        "structures": lambda: structures(pairs, 2000) if quick else structures(pairs),
         "peers": lambda: peers(
             QUICK_PEERS if quick else every,
             list(here),

@@ -113,6 +113,15 @@ def passes(found: list[Row]) -> list[str]:
     )
 
 
+def structures(found: list[Row]) -> list[str]:
+    """Markdown of the table of structures."""
+    lines = [
+        (f"{row['structure']}", row["code"], f"{row['ms']:.1f} ms", f"{spread(row, True)} (wanted {row['wanted']:g})")
+        for row in found
+    ]
+    return grid(("structure", "code", "a pass", "over a pass of full"), lines)
+
+
 def short(found: list[Row]) -> list[str]:
     """Markdown of passes beside scikit-learn's alone."""
     lines = [
@@ -208,6 +217,7 @@ def imports(found: Row) -> list[str]:
 
 MARKDOWN: dict[str, Callable[[Any], list[str]]] = {
     "passes": passes,
+    "structures": structures,
     "peers": peers,
     "fits": fits,
     "many": many,
