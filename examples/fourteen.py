@@ -38,7 +38,9 @@ def main(picture: Path) -> None:
         ax.set_axis_off()
     axes.flat[0].figure.savefig(picture, dpi=90, metadata={"Software": None}, pil_kwargs={"optimize": True})
     best = MixtureSearch(range(1, 6), "all", random_state=0).fit(x).best_estimator_
-    print(f"\nOf one to five components and all structures BIC prefers {best.covariance_type} with {best.n_components}.")
+    print(
+        f"\nOf one to five components and all structures BIC prefers {best.covariance_type} with {best.n_components}."
+    )
     print(f"The picture is {picture}.")
 
 

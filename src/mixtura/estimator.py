@@ -48,8 +48,10 @@ class GaussianMixture(PublishedMixture):
 
     Args:
         n_components: number of components K.
-        covariance_type: ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"`` or ``"tied_spherical"``.
-            By mclust's codes for the same, ``"VVV"``, ``"EEE"``, ``"VVI"``, ``"VII"``, ``"EEI"`` and ``"EII"``,
+        covariance_type: ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"`` or ``"tied_spherical"``,
+            or one of mclust's codes for volume, shape and orientation (equal, variable, identity): those of the six,
+            ``"VVV"``, ``"EEE"``, ``"VVI"``, ``"VII"``, ``"EEI"`` and ``"EII"``, and ``"VEI"``, ``"EVI"``, ``"VEE"``,
+            ``"EVE"``, ``"VVE"``, ``"EEV"``, ``"VEV"`` and ``"EVV"`` (Celeux & Govaert 1995). By a code
             ``covariances_`` are matrices (K, D, D); so they are for ``"E"`` and ``"V"``, equal and own variances of
             one column.
         tol: ``"auto"`` stops when Aitken's extrapolation leaves less than 1e-7 nats a row to gain (1e-4 after the
