@@ -27,6 +27,7 @@ def rows(seed: int = 3) -> np.ndarray:
 
 
 def main(picture: Path) -> None:
+    """Fit all, print the table and write the picture."""
     x = rows()
     axes = plot.new_axes(columns=5, rows=3, width=2.6, height=2.4)
     print("code  parameters  log likelihood      BIC")
@@ -38,9 +39,7 @@ def main(picture: Path) -> None:
         ax.set_axis_off()
     axes.flat[0].figure.savefig(picture, dpi=90, metadata={"Software": None}, pil_kwargs={"optimize": True})
     best = MixtureSearch(range(1, 6), "all", random_state=0).fit(x).best_estimator_
-    print(
-        f"\nOf one to five components and all structures BIC prefers {best.covariance_type} with {best.n_components}."
-    )
+    print(f"\nOf one to five components and all structures BIC takes {best.covariance_type} with {best.n_components}.")
     print(f"The picture is {picture}.")
 
 

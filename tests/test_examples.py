@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mixtura.apps import cli, demo
+from mixtura.covariance import STRUCTURES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,6 +63,16 @@ def check_demo(place, said, sizes):
     for part in ("Three simulated clusters", "lsrii_d6.fcs", demo.CREDIT, "Schwarz"):
         assert part in page
     return told
+
+
+def test_fourteen(tmp_path, capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "fourteen.py"))
+    example["main"](tmp_path / "fourteen.png")
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()[1:15]] == example["CODES"]
+    assert "BIC takes full with 3" in said, "the clusters differ in volume, shape and orientation"
+    assert (tmp_path / "fourteen.png").stat().st_size > 10_000
+    assert {entry.code for entry in STRUCTURES.values()} == set(example["CODES"])
 
 
 def test_demo(tmp_path, capsys, monkeypatch):
