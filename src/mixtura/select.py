@@ -309,8 +309,8 @@ def sizes(given: Any) -> list[int]:
 FOUR = [entry.name for entry in STRUCTURES.values() if entry.in_sklearn]
 
 LEFT_OUT = (
-    f"Only {', '.join(FOUR)} were tried: of more than {MOST_FEATURES} columns or {MOST_ROWS:,} rows the others take long; "
-    "covariance_types='all' tries them."
+    f"Only {', '.join(FOUR)} were tried: of more than {MOST_FEATURES} columns or {MOST_ROWS:,} rows the others take "
+    "long; covariance_types='all' tries them."
 )
 
 
