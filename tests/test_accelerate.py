@@ -119,8 +119,8 @@ def test_the_bound_never_falls_and_passes_are_saved(name):
     # Rounding of a sum over all rows; EM's own bounds vary as much.
     assert np.nanmin(gains) >= -1e-10 * np.nanmax(np.abs(trace))
     assert bool(fast.still.all())
-    # All together save three tenths at least; the benchmark shows more.
-    assert int(fast.passes.sum()) < 0.7 * int(plain.passes.sum())
+    # All together save a third at least, or nearly (VEE, whose M-steps end early); the benchmark shows more.
+    assert int(fast.passes.sum()) < (0.7 if name == "VEE" else 2 / 3) * int(plain.passes.sum())
     ends = fast.turn.bound - plain.turn.bound
     # From the same start another optimum may be found, but seldom a lower one.
     assert int((ends < -0.5).sum()) <= 2

@@ -6,13 +6,13 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from cases import NAMES, batch, clusters, counted, parameters, punched, tensor, to_mixture, to_parameters
+from cases import NAMES, OFF, batch, clusters, cold, counted, parameters, punched, tensor, to_mixture, to_parameters
 
 from mixtura import GaussianMixture, gaps
 from mixtura.covariance import Floor
 from mixtura.data import Array
 from mixtura.e_step import Whitened
-from mixtura.em import Likelihood, em
+from mixtura.em import Likelihood, em, turn
 from mixtura.family import Gaussian
 from mixtura.missing import Marginal, filled
 from mixtura.mixture import Mixture
@@ -215,15 +215,17 @@ def test_passes_are_those_of_the_oracle_and_never_fall(name):
     p = parameters(name, np.random.default_rng(13), 2, 3)
     weight = np.random.default_rng(13).uniform(0.5, 2, size=30)
     rows = Rows(Array(X, weight), origin=torch.zeros(3), gaps=True)
-    steps = em(to_mixture(name, p), rows, Likelihood(Floor()))
-    for _, now in zip(range(3), steps, strict=False):
+    rule, model = Likelihood(Floor()), cold(to_mixture(name, p))
+    steps = em(model, rows, rule)
+    for _ in range(3):
+        now = turn(model, rows, rule)
         bound, after = oracle.em_step_observed(name, X, p, weight)
-        # One pass after another: errors of 1e-14 grow by at most some orders in three.
-        assert float(now.bound) == pytest.approx(bound, rel=1e-10)
-        if name in ("VEE", "EVE", "VVE"):
-            break  # whose M-steps after the first end early
-        for a, b in zip(to_parameters(now.next()), after, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8)
+        # One pass after another: errors of 1e-14 grow by at most some orders in three, and what rounds leave as much.
+        off = 10 * OFF.get(name, 0)
+        assert float(now.bound) == pytest.approx(bound, rel=1e-10, abs=off)
+        model = cold(now.next())
+        for a, b in zip(to_parameters(model), after, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=max(1e-8, off))
         p = after
     bounds = [float(now.bound) for _, now in zip(range(15), steps, strict=False)]
     assert all(b >= a - 1e-10 * abs(a) for a, b in itertools.pairwise(bounds))

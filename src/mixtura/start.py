@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from mixtura.covariance.base import Covariance
+from mixtura.covariance.base import Covariance, scaled
 from mixtura.covariance.quadratic import VECH
 from mixtura.draws import stream
 from mixtura.em import Rule
@@ -265,11 +265,6 @@ def shrunk(
     pull = weak.to(n) * (features + 2)
     keep = n / (n + pull).clamp_min(1e-300)
     return tuple(scaled(keep, t) * (t + scaled(pull, t) * p) for t, p in zip(s2, pooled, strict=True))
-
-
-def scaled(factor: Float64[Tensor, "R K"], like: Tensor) -> Tensor:
-    """One factor for each component, ready to multiply a statistic."""
-    return factor.reshape(factor.shape + (1,) * (like.ndim - 2))
 
 
 def flat(s2: tuple[Tensor, ...], n: Float64[Tensor, "R K"], pooled: tuple[Tensor, ...]) -> Bool[Tensor, "R K"]:

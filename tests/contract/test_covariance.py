@@ -1,7 +1,6 @@
 """What every covariance structure promises: its counts, moments and M-step are those of the oracle."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import oracle
@@ -16,6 +15,7 @@ from cases import (
     Cut,
     batch,
     clusters,
+    cold,
     counted,
     covariances,
     onehot,
@@ -26,7 +26,6 @@ from cases import (
 )
 
 from mixtura.covariance import STRUCTURES, Floor, NotPositiveDefinite, OtherStructure
-from mixtura.covariance.eigen import Eigen
 from mixtura.data import Array
 from mixtura.e_step import Features, Whitened
 from mixtura.em import Likelihood, converge, em, turn
@@ -306,13 +305,6 @@ def test_the_m_step_is_a_maximum(name):
         assert oracle.level(n, near[0].expand(3, -1, -1).numpy(), scatter) > best
 
 
-def cold(mixture):
-    """The same mixture, its next M-step exact: one that began at another's end may stop early."""
-    if not isinstance(mixture.covariance, Eigen):
-        return mixture
-    return replace(mixture, covariance=replace(mixture.covariance, warm=False))
-
-
 @EVERY
 def test_em_is_the_oracle(name, device, dtype):
     rng = np.random.default_rng(17)
@@ -528,8 +520,9 @@ def test_collapsed_variances_are_raised_to_the_floor(name):
     found = unit.maximise(n, unit.from_scatter(torch.zeros(1, 2, 3, 3).double()), Floor(least))
     dense = found.dense()[0]
     want = torch.diag(least.mean().expand(3)) if "spherical" in name else torch.diag(least)
-    # Axes that components share are turned to rounding.
-    torch.testing.assert_close(dense, want.expand_as(dense), rtol=1e-12, atol=1e-13)
+    # Axes that rotations find are those of rounding here.
+    atol = 1e-13 if name in ("EVE", "VVE") else 1e-15
+    torch.testing.assert_close(dense, want.expand_as(dense), rtol=1e-12, atol=atol)
 
 
 @pytest.mark.parametrize("name", ["full", "tied"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from mixtura.covariance.quadratic import Quadratic
@@ -96,7 +96,7 @@ class Covariance(Record, ABC):
 
         def counted(t: Tensor) -> Tensor:
             shared = t.shape[1] != share.shape[1]
-            return t if shared else t * share.reshape(share.shape + (1,) * (t.ndim - 2))
+            return t if shared else t * scaled(share, t)
 
         return self.maximise(share, tuple(counted(t) for t in s2), floor)
 
@@ -187,6 +187,11 @@ class NotPositiveDefinite(ValueError):
 
 class OtherStructure(ValueError):
     """Matrices are positive definite, but not of the structure that they are given for."""
+
+
+def scaled(factor: Shaped[Tensor, "R K"], like: Tensor) -> Tensor:
+    """One factor for each component, ready to multiply a statistic."""
+    return factor.reshape(factor.shape + (1,) * (like.ndim - 2))
 
 
 def home(t: Tensor, like: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mixtura.covariance.around import Around
 from mixtura.covariance.axes import along, own_axes
-from mixtura.covariance.base import Covariance, Floor
+from mixtura.covariance.base import Covariance, Floor, scaled
 from mixtura.covariance.diag import Diag
 from mixtura.covariance.full import clipped
 from mixtura.covariance.likeliest import Likeliest, Parts, Problem
@@ -108,12 +108,8 @@ class Eigen(Around):
         restarts, total = len(n), n.sum(1, keepdim=True)
         bare = n <= SPECK * total
         n = torch.where(bare, SPECK * total, n)
-
-        def each(t: Tensor, like: Tensor) -> Tensor:
-            return t.reshape(t.shape + (1,) * (like.ndim - 2))
-
-        whole = scatter.sum(1, keepdim=True) / each(total, scatter)
-        second = torch.where(each(bare, scatter), whole, scatter / each(n, scatter))
+        whole = scatter.sum(1, keepdim=True) / scaled(total, scatter)
+        second = torch.where(scaled(bare, scatter), whole, scatter / scaled(n, scatter))
         if floor.added:
             features = scatter.shape[-1]
             ridge = torch.full((features,), floor.added, dtype=second.dtype, device=second.device)
