@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := hatch_build.py $(wildcard src/mixtura/native/*.[ch])
 
-.PHONY: help demo test check lint format bench optimum clean
+.PHONY: help demo test check lint format bench optimum best-known clean
 help:           ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/'
 
 # The peers live apart: torchgmm wants an older pandas than the suite, and its pins are none of a user's business.
 # Each is installed by itself, so that one that cannot be is left out and named. torch comes first, from wherever pip
@@ -54,6 +54,9 @@ bench: $(PEERS_READY) ## speed, likelihood and memory beside every peer: about a
 
 optimum: $(READY) ## likelihoods and times of whole fits beside scikit-learn: up to an hour
 	$(BIN)/python benchmarks/optimum.py
+
+best-known: $(READY) ## the best fit of every real table by brute force: hours, and it goes on where it was stopped
+	$(BIN)/python benchmarks/best_known.py
 
 clean:          ## remove the environment and everything built
 	rm -rf $(VENV) $(PEERS) build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -20,11 +20,12 @@ from mixtura.em import Likelihood, converge
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.plan import Field
-from mixtura.race import AGREE, EFFORTS, leaders, twins, untwinned
+from mixtura.race import EFFORTS
 from mixtura.rows import Rows
 from mixtura.survey import survey
+from mixtura.track import AGREE, leaders, twins, untwinned
 
-TOLD = {"kind", "status", "loglik", "n_iter", "lower_bounds", "stages"}
+TOLD = {"kind", "search", "parent", "begins", "status", "loglik", "n_iter", "lower_bounds", "stages"}
 
 
 def three_clusters():
@@ -44,8 +45,9 @@ def fits(x, k=5, **params):
         return GaussianMixture(k, **{"random_state": 0, **params}).fit(x)
 
 
-def started(effort):
-    return sum(effort.opening.values()) + sum(effort.racers.values())
+def raced(model):
+    """What was told of the starts of races: all but the moves of local searches."""
+    return [start for start in model.starts_ if start["kind"] != "move"]
 
 
 # ---- what starts_ tells
@@ -55,29 +57,34 @@ def started(effort):
 def test_every_start_is_told_of(effort):
     x = hard()
     model = fits(x, effort=effort)
-    starts = model.starts_
-    assert len(starts) == started(EFFORTS[effort])
+    starts, known = model.starts_, EFFORTS[effort]
+    count = 1 + max(start["search"] for start in starts)
+    assert 1 <= count <= known.searches
+    assert len(raced(model)) == count * known.starts
+    assert (len(raced(model)) < len(starts)) == (known.climb is not None)
     assert all(set(start) == TOLD for start in starts)
     for start in starts:
         assert start["n_iter"] == len(start["lower_bounds"]) == sum(passes for _, passes in start["stages"])
         assert (start["status"] == "dropped") == np.isnan(start["loglik"])
+        assert (start["kind"] == "move") == (start["parent"] is not None)
+        assert start["parent"] is None or starts[start["parent"]]["search"] == start["search"]
     ended = [start for start in starts if start["status"] != "dropped"]
     assert max(start["loglik"] for start in ended if start["status"] != "degenerate") == model.loglik_
     winner = next(start for start in ended if start["loglik"] == model.loglik_)
     assert winner["lower_bounds"][-model.n_iter_ :] == model.lower_bounds_
-    kinds = {kind for group in (EFFORTS[effort].opening, EFFORTS[effort].racers) for kind in group}
-    assert {start["kind"] for start in starts} == kinds
+    assert {start["kind"] for start in raced(model)} == set(known.opening)
 
 
 def test_starts_that_agree_end_the_race():
-    model = fits(three_clusters(), 3)
-    assert len(model.starts_) == sum(EFFORTS["standard"].opening.values()) < started(EFFORTS["standard"])
+    model = fits(three_clusters(), 3, effort="quick")
+    assert len(model.starts_) == EFFORTS["quick"].starts
     assert sum(start["status"] == "converged" for start in model.starts_) == 1
 
 
 def test_the_efforts_there_are():
-    assert set(EFFORTS) == {"quick", "standard"}
-    assert started(EFFORTS["standard"]) == 64
+    assert set(EFFORTS) == {"quick", "standard", "thorough"}
+    assert EFFORTS["quick"].climb is None
+    assert EFFORTS["standard"].searches == 1 < EFFORTS["thorough"].searches
     with pytest.raises(ValueError, match="effort"):
         GaussianMixture(2, effort="none").fit(hard())
 
@@ -85,7 +92,7 @@ def test_the_efforts_there_are():
 def test_independent_races_differ_and_the_best_is_kept():
     x = hard()
     model = fits(x, n_init=3, effort="quick")
-    assert len(model.starts_) == 3 * started(EFFORTS["quick"])
+    assert len(model.starts_) == 3 * EFFORTS["quick"].starts
     ends = [start["loglik"] for start in model.starts_ if start["status"] == "converged"]
     last = EFFORTS["quick"].later[-1].keep
     assert len(ends) == 3 * last
@@ -114,7 +121,7 @@ def test_no_passes_return_a_start():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_likelihood_is_that_of_the_rows(name, monkeypatch):
     """Most of the way is gone in float32; what is reported is not."""
-    monkeypatch.setattr("mixtura.race.MUCH", 1)
+    monkeypatch.setattr("mixtura.track.MUCH", 1)
     x = hard(8000)
     model = fits(x, covariance_type=name, effort="quick")
     whole = len(EFFORTS["quick"].later) + 3  # the rounds, all rows in float32, and once more

@@ -231,6 +231,11 @@ class Standing(NamedTuple):
     bounds: Float64[Tensor, "T R"]
     interrupted: bool = False
 
+    def pick(self, at: list[int]) -> "Standing":
+        """Some of them, in this order."""
+        model = self.model.take(torch.tensor(at).to(self.n.device))
+        return Standing(model, self.n[at], self.bound[at], self.passes[at], self.bounds[:, at], self.interrupted)
+
 
 class Seen(NamedTuple):
     """A turn, and what the host knows of it.

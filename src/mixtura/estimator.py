@@ -25,7 +25,7 @@ from mixtura.plan import Ground, Plan, Search
 from mixtura.published import PublishedMixture
 from mixtura.record import Record
 from mixtura.reproduce import sklearn_start
-from mixtura.search import EFFORTS, plain, races
+from mixtura.search import EFFORTS, plain, searches
 from mixtura.sourced import gathered
 from mixtura.start import STARTS
 from mixtura.stop import Gain, Still, Stop
@@ -60,13 +60,16 @@ class GaussianMixture(PublishedMixture):
         reg_covar: ``"auto"`` raises variances that collapse below 1e-12 of a column's squared interquartile range and
             changes nothing else; a number is added to every variance, as in scikit-learn.
         max_iter: most iterations of a restart; ``"auto"`` is 2,000.
-        n_init: how often to look for the optimum, the best is kept; ``"auto"`` is once.
+        n_init: how often to look for the optimum, the best is kept; ``"auto"`` is as ``effort`` says.
         init_params: ``"auto"`` races many starts of different kinds on growing samples, as ``effort`` says. A name is
             one plain start, run to the end: ``"kmeans"``, ``"whitened"`` (k-means on uncorrelated rows),
             ``"hierarchical"`` (model-based agglomeration), ``"k-means++"`` and ``"random_from_data"`` (rows to the
             nearest of seeds so chosen), ``"random"`` (random responsibilities: nearly equal components, as in
             scikit-learn).
-        effort: how hard the race looks: ``"standard"``, up to 64 starts, or ``"quick"``, a few, for exploring.
+        effort: how hard to look: ``"quick"``, a race of a few starts, for exploring; ``"standard"``, a race and then
+            local search, which takes a component away and splits another one until that gains nothing (Ueda et al.
+            2000); ``"thorough"``, such searches one after the other, until two have come to the best optimum (six at
+            most).
         weights_init: (K,) starting weights. Giving any of these three makes one start, the rest of it from k-means
             (begun at ``means_init`` where given); ``n_init`` and ``init_params`` then have no effect.
         means_init: (K, D) starting means.
@@ -104,9 +107,11 @@ class GaussianMixture(PublishedMixture):
         status_: ``"converged"``, ``"max_iter"``, ``"degenerate"`` where a component cannot be believed, or
             ``"interrupted"``: Ctrl-C leaves the estimator fitted as far as it had come, and is raised on.
         history_: dict of ``loglik`` and ``gain`` at each iteration, in nats.
-        starts_: one dict for each start: ``kind``; ``status`` (as ``status_``, or ``"dropped"`` from the race);
-            ``loglik`` of all rows, NaN where it was dropped; ``n_iter`` and ``lower_bounds``, the mean log likelihood
-            at each of its iterations; ``stages``, pairs of how many rows it looked at for how many iterations.
+        starts_: one dict for each start, and each ``"move"`` of local search: ``kind``; ``search``, the number of its
+            search; ``parent``, of a move the start that it was made of, and ``begins``, the iterations behind that;
+            ``status`` (as ``status_``, or ``"dropped"`` on the way); ``loglik`` of all rows, NaN where it was dropped;
+            ``n_iter`` and ``lower_bounds``, the mean log likelihood at each of its iterations; ``stages``, pairs of how
+            many rows it looked at for how many iterations.
         seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
         source_: where it was fitted to a :class:`Source`: ``columns``, and ``steps``, what was done to their values.
@@ -441,7 +446,7 @@ class GaussianMixture(PublishedMixture):
         if not given.none:
             return plain(given_start(given), "given")
         if self.init_params == "auto":
-            return races(EFFORTS[self.effort], count)
+            return searches(EFFORTS[self.effort], None if self.n_init == "auto" else count)
         if self.init_params == "random":
             warnings.warn(
                 "init_params='random' starts every component at nearly the same place and often stays there; "

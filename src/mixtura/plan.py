@@ -142,9 +142,9 @@ class Ground(NamedTuple):
         return spread < WIDEST and bool((risk(model, torch.float32) < COARSE).all())
 
     def field(self, size: int, coarse: bool) -> Field:
-        """Rows to race on: of few data the survey's canonical ones, of many a part; all rows from ``size`` on."""
+        """Rows to race on: of few data the survey's canonical ones, of many a part, at most the crowd, or all."""
         facts = self.facts
-        if facts.rows > SAMPLE and size >= min(facts.rows, len(facts.crowd.x)):
+        if facts.rows > SAMPLE and size >= facts.rows:
             return Field(self.rows.coarse() if coarse else self.rows, facts.rows, facts.weight)
         x, weight = self.part(size, whole=False)
         rows = Rows(

@@ -39,6 +39,10 @@ class Record:
         """The restarts selected by an index, a slice or a mask (the axis stays)."""
         return self.map(lambda t: t[at])
 
+    def put(self: R, at: Tensor, some: R) -> R:
+        """The same with the restarts ``at`` replaced by ``some``."""
+        return self.map(lambda t, new: t.index_copy(0, at.to(t.device), new), some)
+
     def to(self: R, *args: Any) -> R:
         """Every leaf through ``Tensor.to``."""
         return self.map(lambda t: t.to(*args))

@@ -4,16 +4,19 @@ import math
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
-from mixtura.em import Outcome, Rule, Standing, converging, turn
+from mixtura.data.array import Array
+from mixtura.em import Likelihood, Outcome, Rule, Standing, converge, converging, turn
 from mixtura.mixture import Mixture
-from mixtura.native import runs
+from mixtura.native import groups, runs
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
 from mixtura.rows import Rows
-from mixtura.stop import Stop
+from mixtura.stop import Still, Stop
 
 BATCH = 16 * 2**20
 """Bytes of parameters that run in one batch."""
@@ -26,9 +29,17 @@ def finish(model: Mixture, told: list[dict[str, Any]], ids: list[int], ground: G
     return Found(outcome, told, ids)
 
 
-def entry(kind: str) -> dict[str, Any]:
-    """A start of which nothing is known yet."""
-    return {"kind": kind, "status": "dropped", "loglik": math.nan, "n_iter": 0, "lower_bounds": [], "stages": []}
+def entry(kind: str, search: int = 0, parent: int | None = None, begins: int = 0) -> dict[str, Any]:
+    """A start of which nothing is known yet.
+
+    Args:
+        kind: what it was made by.
+        search: number of the independent search that made it.
+        parent: the start whose mixture it was made of, if any.
+        begins: how many passes lie behind that mixture.
+    """
+    place = {"kind": kind, "search": search, "parent": parent, "begins": begins}
+    return place | {"status": "dropped", "loglik": math.nan, "n_iter": 0, "lower_bounds": [], "stages": []}
 
 
 def note(told: list[dict[str, Any]], ids: list[int], outcome: Outcome | Standing, field: Field) -> None:
@@ -70,6 +81,50 @@ def heat(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) ->
     if not (passes and few and runs.serves(model, rows, ground.rule, stop, pace)):
         return run(model, rows, ground, stop, passes).standing
     return watched(runs.heating(model, rows, ground.rule, stop, passes, pace, told=watch is not None), watch)
+
+
+def weighted_runs(
+    model: Mixture,
+    which: np.ndarray,
+    x: Float64[Tensor, "N D"],
+    weight: Float64[Tensor, "G N"],
+    rule: Rule,
+    passes: int,
+) -> tuple[Mixture, Float64[Tensor, "R"]]:
+    """Plain EM of many small mixtures for some passes, each on the same rows with weights of its own.
+
+    Args:
+        model: the starts.
+        which: (R,), the weights of each restart.
+        x: the rows.
+        weight: of which rows without any are left out.
+        rule: the M-step.
+        passes: how many.
+
+    Returns:
+        Where the restarts have come to, and Σ w log p(x) there.
+    """
+    left = np.arange(len(which))
+    models: list[Mixture] = []
+    bounds: list[Tensor] = []
+    places: list[np.ndarray] = []
+    if groups.serves(model.covariance, x.shape[1], x.dtype) and x.device.type == "cpu" and isinstance(rule, Likelihood):
+        moved, bound, calm = groups.run(model, which, x, weight, rule.floor, passes)
+        places.append(calm.nonzero()[0])
+        models.append(moved.take(torch.from_numpy(places[0])))
+        bounds.append(bound[torch.from_numpy(places[0])])
+        left = (~calm).nonzero()[0]
+    for group in np.unique(which[left]):
+        at = left[which[left] == group]
+        some = weight[group] > 0
+        rows = Rows(Array(x[some], weight[group][some]), dtype=x.dtype, device=x.device)
+        start = model.take(torch.from_numpy(at)).shifted(-rows.origin)
+        last = converge(start, rows, rule, Still(0.0), passes).turn
+        places.append(at)
+        models.append(last.model.shifted(rows.origin))
+        bounds.append(last.bound)
+    order = torch.from_numpy(np.argsort(np.concatenate(places))).to(x.device)
+    return Mixture.cat(models).take(order), torch.cat(bounds)[order]
 
 
 E = TypeVar("E")

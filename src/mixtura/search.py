@@ -1,14 +1,20 @@
-"""Search: how the optimum is looked for, by plain starts run to the end or by races."""
+"""Search: how the optimum is looked for, by plain starts run to the end or by races and local searches."""
 
 from collections.abc import Callable
-from itertools import accumulate
 
+import torch
+
+from mixtura.local import LocalSearch
 from mixtura.mixture import Mixture
 from mixtura.plan import Found, Ground
 from mixtura.race import EFFORTS, Effort, Race
-from mixtura.running import entry, finish, joined
+from mixtura.record import Record
+from mixtura.running import entry, finish
+from mixtura.sound import soundness
+from mixtura.survey import Survey
+from mixtura.track import AGREE, AGREE_NATS, Heat, Runners, Track, joined, twins
 
-__all__ = ["EFFORTS", "plain", "races"]
+__all__ = ["EFFORTS", "plain", "searches"]
 
 
 def plain(starts: Callable[[Ground], Mixture], kind: str) -> Callable[[Ground], Found]:
@@ -22,18 +28,42 @@ def plain(starts: Callable[[Ground], Mixture], kind: str) -> Callable[[Ground], 
     return search
 
 
-def races(effort: Effort, count: int) -> Callable[[Ground], Found]:
-    """Independent races, each with starts of its own."""
+def searches(effort: Effort, count: int | None = None) -> Callable[[Ground], Found]:
+    """Independent searches, each a race with starts of its own and a local search from its leader.
+
+    Args:
+        effort: how hard each of them looks.
+        count: how many; None is as many as the effort says, ended when the best optimum was found twice.
+    """
 
     def search(ground: Ground) -> Found:
-        size = sum(effort.opening.values()) + sum(effort.racers.values())
-        each: list[Found] = []
-        for at in range(count):
-            each.append(Race(ground, effort, at * size).run())
-            if each[-1].outcome.interrupted:
+        track = Track(ground, effort.settled)
+        ends: list[Runners] = []
+        peaks: list[Heat] = []
+        for number in range(effort.searches if count is None else count):
+            track.search = number
+            race = Race(track, effort, number * effort.starts)
+            runners = race.run()
+            # Where all starts agree, a single search leaves it at that; several look on.
+            easy = race.agreed and effort.searches == 1
+            if effort.climb is not None and ground.plan.passes and not (easy or track.interrupted):
+                peaks.append(LocalSearch(track, effort.climb, number).run(runners.pick([0])))
+                runners = peaks[-1].runners
+            ends.append(runners)
+            if track.interrupted or (count is None and found_twice(peaks, ground.facts)):
                 break
-        firsts = list(accumulate((len(f.starts) for f in each), initial=0))
-        ends = [first + i for first, found in zip(firsts, each, strict=False) for i in found.ends]
-        return Found(joined([f.outcome for f in each]), [told for f in each for told in f.starts], ends)
+        return track.home_stretch(joined(ends))
 
     return search
+
+
+def found_twice(peaks: list[Heat], facts: Survey) -> bool:
+    """Two searches have come to the best of these optima, which is sound."""
+    if len(peaks) < 2:
+        return False
+    bound = torch.cat([peak.standing.bound.cpu() for peak in peaks])
+    sound = torch.cat([soundness(peak.standing.model, peak.standing.n, facts).sound for peak in peaks])
+    bound = torch.where(sound, bound, -torch.inf)
+    near = (bound - bound.max()).abs() <= AGREE_NATS
+    alike = twins(Record.cat([peak.runners.model for peak in peaks]), facts, AGREE)[int(bound.argmax())]
+    return int((near & alike).sum()) > 1

@@ -112,7 +112,9 @@ def _add_fit(commands: Any) -> None:
     structures = f"{options.COVARIANCES}; several with commas; auto or all (default: full)"
     add("--covariance", metavar="NAME", type=options.names, default="full", help=structures)
     add("--criterion", choices=["bic", "icl", "aic"], default="bic", help="what chooses (default: bic)")
-    add("--effort", choices=["quick", "standard"], default="standard", help="of the search for each optimum")
+    add(
+        "--effort", choices=["quick", "standard", "thorough"], default="standard", help="of the search for each optimum"
+    )
     add("--missing", choices=["error", "em"], default="error", help="refuse gaps, or fit rows with them by EM")
     add("--seed", metavar="N", type=options.natural, default=0, help="of all random draws (default: 0)")
     add("--labels-format", choices=["csv", "parquet"], help="default: parquet where pyarrow is installed")

@@ -189,10 +189,10 @@ def how_found(model: Any) -> str | None:
     starts = getattr(model, "starts_", None)
     if not starts:
         return None
-    ended = [start for start in starts if not math.isnan(start["loglik"])]
-    alike = [start for start in ended if (start["status"] == "degenerate") == (model.status_ == "degenerate")]
-    reached = sum(start["loglik"] >= model.loglik_ - NEAR for start in alike)
     seed = f"seed {model.seed_}, {model.n_iter_} iterations"
+    if any(start["kind"] == "move" for start in starts):
+        return f"{_searched(model, starts)}; {seed}."
+    ended, alike, reached = _ends(model, starts)
     if len(starts) == 1:
         return f"One start ({starts[0].get('kind', 'given')}), {seed}."
     if len(ended) == 1:
@@ -201,7 +201,41 @@ def how_found(model: Any) -> str | None:
     which = f"the {len(ended)} run to the end" if raced else f"the {len(ended)} starts"
     unsound = len(ended) - len(alike)
     other = f", {unsound} ended otherwise" if unsound else ""
-    return f"{raced}{reached} of {which} reached the best{other}; {seed}."
+    return f"{raced}{len(reached)} of {which} reached the best{other}; {seed}."
+
+
+def _ends(model: Any, starts: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """The starts that were run to the end; those of them as sound as the model; those that reached the best."""
+    ended = [start for start in starts if not math.isnan(start["loglik"])]
+    alike = [start for start in ended if (start["status"] == "degenerate") == (model.status_ == "degenerate")]
+    return ended, alike, [start for start in alike if start["loglik"] >= model.loglik_ - NEAR]
+
+
+def _searched(model: Any, starts: list[Any]) -> str:
+    """What races and local searches came to."""
+    ended, _, reached = _ends(model, starts)
+    moves = sum(start["kind"] == "move" for start in starts)
+    raced = f"{len(starts) - moves} starts raced"
+    made = lineage(starts, starts.index(reached[0]))[:-1] if reached else []
+    better = f"{len(made)} of the {moves} moves tried by local search led to the best"
+    found = better if made else f"none of the {moves} moves tried by local search was better"
+    if len(ended) == 1:
+        return f"{raced}; {found}"
+    count, same = len({s["search"] for s in ended}), len({s["search"] for s in reached})
+    agreed = (
+        f"{same} of the {count} independent searches came to the same optimum"
+        if same > 1
+        else (f"the best of {count} independent searches, which no other reached")
+    )
+    return f"{raced}; {found}; {agreed}"
+
+
+def lineage(starts: list[Any], at: int) -> list[int]:
+    """A start and those that it was made of, back to the one that raced."""
+    line = [at]
+    while (parent := starts[line[-1]].get("parent")) is not None:
+        line.append(parent)
+    return line
 
 
 def cells(search: Any, most: int = CELLS) -> Grid:

@@ -1,6 +1,7 @@
 """Groups: many small data sets, each with starts and a fit of its own, in the compiled library."""
 
 import ctypes
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from mixtura.covariance.base import Covariance
+from mixtura.covariance.base import Covariance, Floor
 from mixtura.draws import stream
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
@@ -129,6 +130,37 @@ def _fit(groups: Groups, unit: Covariance, components: int, starts: int, seed: i
     ahead = runs.take(np.concatenate(chosen)).onward(onward)
     finish(ahead)
     return best_of(ahead, groups)
+
+
+def run(
+    model: Mixture,
+    which: np.ndarray,
+    x: Float64[Tensor, "N D"],
+    weight: Float64[Tensor, "G N"],
+    floor: Floor,
+    passes: int,
+) -> tuple[Mixture, Float64[Tensor, "R"], np.ndarray]:
+    """Plain EM for some passes from given starts, as :func:`mixtura.running.weighted_runs` has it.
+
+    Returns:
+        Where the runs have come to, Σ w log p(x) there, and (R,) those that the library could take so far; of the
+        others the rest says nothing.
+    """
+    group, row = (weight > 0).nonzero().unbind(1)
+    sizes = (weight > 0).sum(1)
+    centre = (weight @ x) / weight.sum(1, keepdim=True).clamp_min(1e-300)
+    least = x.new_zeros(len(weight), x.shape[1]) if floor.least is None else floor.least.repeat(len(weight), 1)
+    some = Groups((x[row] - centre[group]).mT.contiguous(), weight[group, row], sizes.numpy(), least, np.empty(0))
+    about = centre[torch.from_numpy(which)][:, None]
+    settings = Settings(Still(0.0), passes, False, TOLERANCE, x.dtype, floor.added)
+    totals = totals_of(some, model.covariance)
+    runs = Runs(replace(model, mean=model.mean - about), fields_of(some, totals), which, settings)
+    finish(runs)
+    last = np.maximum(runs.passes - 1, 0)
+    bound = torch.from_numpy(runs.bounds[np.arange(len(last)), last])
+    calm = (runs.ended != HANDED_BACK) & (runs.passes == passes)
+    moved = unpacked(runs.part("now"), runs.model)
+    return replace(moved, mean=moved.mean + about), bound, calm
 
 
 def finish(runs: Runs) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from mixtura.apps.plot.canvas import dress, key, new_axes, tell
 from mixtura.apps.plot.marginal import mixture_of
 from mixtura.apps.plot.palette import GREY, INK, darker, look
+from mixtura.apps.words import lineage
 
 ENDS = {"converged": "o", "max_iter": "^", "degenerate": "X", "interrupted": "s", "dropped": "|"}
 """Marker at the end of a start, by its status."""
@@ -30,6 +31,8 @@ def starts(model: Any, ax: Any = None, *, title: str | None = None, legend: bool
     Lines look alike by kind of start (by start where there is one kind), and end in a marker that says how the start
     ended. Passes over a sample of the rows are thin and faint: their likelihood is that of the sample, so a line may
     jump where the rows change. Starts that were dropped before their first pass have no line; the note counts them.
+    Moves of local search begin where the mixture stood that they were made of, and the winner's line goes back through
+    these to the start that raced.
 
     Args:
         model: a fitted mixture estimator.
@@ -60,10 +63,13 @@ def starts(model: Any, ax: Any = None, *, title: str | None = None, legend: bool
     turns = looks_of(told)
     rows = max((size for start in told for size, _ in start["stages"]), default=0)
     best = winner(told)
+    line = [] if best is None else lineage(told, best)
     for at, start in enumerate(told):
-        _draw(ax, start, turns[at], rows, at == best, f"start {at}")
+        _draw(ax, start, turns[at], rows, at in line, f"start {at}")
+    if best is not None:
+        _star(ax, told[best], turns[best], f"start {best} end")
     dress(ax, "pass", "mean log likelihood (nats a row)", title)
-    _scale(ax, max(start["n_iter"] for start in told))
+    _scale(ax, max(start.get("begins", 0) + start["n_iter"] for start in told))
     tell(ax, *_said(told, best))
     if legend:
         key(ax, _handles(told, turns, best), "starts")
@@ -99,6 +105,10 @@ def _scale(ax: Any, longest: int) -> None:
 
 def _said(told: list[dict[str, Any]], best: int | None) -> Iterator[str]:
     ended = [start for start in told if math.isfinite(start["loglik"])]
+    moves = sum(start["kind"] == "move" for start in told)
+    if best is not None and moves:
+        made = len(lineage(told, best)) - 1
+        yield f"local search: {made} of {moves} moves led to the best"
     if best is not None:
         top, count = told[best], len(ended)
         near = sum(abs(start["loglik"] - top["loglik"]) <= SAME for start in ended if start["status"] == top["status"])
@@ -114,7 +124,7 @@ def _said(told: list[dict[str, Any]], best: int | None) -> Iterator[str]:
 def pieces(start: dict[str, Any], rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
     """Passes, bounds, and whether all rows were looked at, for each run of stages on as many rows."""
     bound = np.asarray(start["lower_bounds"], dtype=np.float64)
-    at, begun = 0, 0
+    at, begun, before = 0, 0, start.get("begins", 0)
     stages = start["stages"] or [(rows, len(bound))]
     for turn, (size, passes) in enumerate(stages):
         at += passes
@@ -123,31 +133,35 @@ def pieces(start: dict[str, Any], rows: int) -> Iterator[tuple[np.ndarray, np.nd
         elif stages[turn + 1][0] == size:
             continue
         if at > begun:
-            yield np.arange(begun + 1, at + 1), bound[begun:at], size >= rows
+            yield np.arange(before + begun + 1, before + at + 1), bound[begun:at], size >= rows
         begun = at
 
 
-def _draw(ax: Any, start: dict[str, Any], kind: int, rows: int, best: bool, gid: str) -> None:
+def _draw(ax: Any, start: dict[str, Any], kind: int, rows: int, leading: bool, gid: str) -> None:
     from matplotlib.patheffects import withStroke
 
     colour, _, _ = seen = look(kind)
     for passes, bound, whole in pieces(start, rows):
         (line,) = ax.plot(passes, bound, color=colour, linestyle=seen.line, gid=gid)
         line.set(linewidth=1.1 if whole else 0.7, alpha=0.85 if whole else 0.55)
-        if best:
+        if leading:
             line.set(linewidth=2.4 if whole else 1.4, alpha=1.0, color=darker(colour), zorder=4)
             line.set_path_effects([withStroke(linewidth=4.2, foreground="white")])
+    if start["lower_bounds"] and not leading:
+        mark = ENDS.get(start["status"], ".")
+        ax.plot(*_end(start), linestyle="", marker=mark, markersize=5, color=colour, zorder=3, gid=f"{gid} end")
+
+
+def _star(ax: Any, start: dict[str, Any], kind: int, gid: str) -> None:
+    """Mark where the winner ended."""
     if start["lower_bounds"]:
-        end = (len(start["lower_bounds"]), start["lower_bounds"][-1])
-        style: dict[str, Any] = {
-            "marker": ENDS.get(start["status"], "."),
-            "markersize": 5,
-            "color": colour,
-            "zorder": 3,
-        }
-        if best:
-            style |= {"marker": "*", "markersize": 13, "markeredgecolor": "white", "color": darker(colour), "zorder": 5}
-        ax.plot(*end, linestyle="", gid=f"{gid} end", **style)
+        how = {"marker": "*", "markersize": 13, "markeredgecolor": "white", "color": darker(look(kind).colour)}
+        ax.plot(*_end(start), linestyle="", zorder=5, gid=gid, **how)
+
+
+def _end(start: dict[str, Any]) -> tuple[int, float]:
+    """The pass at which a line ends, and its bound there."""
+    return start.get("begins", 0) + len(start["lower_bounds"]), start["lower_bounds"][-1]
 
 
 def _handles(told: list[dict[str, Any]], turns: list[int], best: int | None) -> list[Any]:

@@ -139,18 +139,29 @@ def _starts(facts: Facts) -> Iterator[Said]:
     if not starts:
         return
     seed = "" if facts.seed is None else f" (random seed {facts.seed})"
-    kinds = Counter(KINDS.get(start["kind"], str(start["kind"])) for start in starts)
+    raced = [start for start in starts if start["kind"] != "move"]
+    kinds = Counter(KINDS.get(start["kind"], str(start["kind"])) for start in raced)
     if len(starts) == 1:
         yield f"EM was started once, from {next(iter(kinds))}{seed}.", ()
         return
     each = ", ".join(f"{count} from {kind}" for kind, count in kinds.items())
-    dropped = sum(start["status"] == "dropped" for start in starts)
-    raced = (
+    dropped = sum(start["status"] == "dropped" for start in raced)
+    kept = (
         f"; {dropped} that fell behind were dropped on the way, and of the others the best sound one was kept"
-        if dropped
+        if dropped and len(raced) == len(starts)
+        else "; those that fell behind were dropped on the way"
+        if len(raced) < len(starts)
         else "; the best sound one was kept"
     )
-    yield f"EM was started {len(starts)} times{seed}: {each}{raced}.", ()
+    yield f"EM was started {len(raced)} times{seed}: {each}{kept}.", ()
+    if len(raced) < len(starts):
+        searches = len({start["search"] for start in starts})
+        each = "the best one" if searches == 1 else f"the best one of each of {searches} independent searches"
+        yield (
+            f"From {each}, local search tried {len(starts) - len(raced)} moves that take one component away and split "
+            f"another one, and kept those that were sound and better ({references.MOVES.short}).",
+            (references.MOVES,),
+        )
 
 
 def _choice(facts: Facts) -> Iterator[Said]:

@@ -54,6 +54,11 @@ MIXTURES = Reference(
     "McLachlan & Peel 2000",
     "McLachlan G, Peel D (2000). Finite Mixture Models. Wiley, New York. doi:10.1002/0471721182",
 )
+MOVES = Reference(
+    "Ueda et al. 2000",
+    "Ueda N, Nakano R, Ghahramani Z, Hinton GE (2000). SMEM algorithm for mixture models. Neural Computation 12, "
+    "2109–2128. doi:10.1162/089976600300015088",
+)
 SCHWARZ = Reference(
     "Schwarz 1978",
     "Schwarz G (1978). Estimating the dimension of a model. The Annals of Statistics 6, 461–464. "

@@ -1,0 +1,214 @@
+"""Track: the rows that restarts run on before the end, what is told of them, and which of them lead."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mixtura.em import Standing
+from mixtura.mixture import Mixture
+from mixtura.plan import Field, Found, Ground
+from mixtura.record import Record
+from mixtura.running import entry, finish, heat, note
+from mixtura.sound import counted, soundness
+from mixtura.stop import Still
+from mixtura.survey import Survey
+
+ALL = 2**62
+"""Rows of a round that sees all of them."""
+
+BROAD = 2**15
+"""Rows on which optima are compared: all of them, or a part of very many."""
+
+TWINS = 1e-4
+"""Restarts whose weights and means (in standard deviations) differ by less are one, where their likelihoods agree."""
+
+TWIN_NATS = 0.05
+"""How far the log likelihoods of twins may be apart, in nats."""
+
+AGREE, AGREE_NATS = 0.05, 0.5
+"""The same two for restarts that have not settled yet, but are on their way to the same optimum."""
+
+MUCH = 2**22
+"""Rows × components × quadratic features from which float32 saves more than it costs to begin with it."""
+
+
+class Round(NamedTuple):
+    """One heat of several restarts.
+
+    Attributes:
+        rows: how many to look at.
+        passes: for how many passes.
+        keep: how many go on.
+    """
+
+    rows: int
+    passes: int
+    keep: int
+
+
+class Runners(NamedTuple):
+    """Restarts on a track.
+
+    Attributes:
+        ids: their places among the starts.
+        model: where they are.
+    """
+
+    ids: list[int]
+    model: Mixture
+
+    def pick(self, at: list[int]) -> "Runners":
+        """Some of them, in this order."""
+        return Runners([self.ids[i] for i in at], select(self.model, at))
+
+
+def joined(several: list[Runners]) -> Runners:
+    """All of them."""
+    return Runners([i for some in several for i in some.ids], Record.cat([some.model for some in several]))
+
+
+class Heat(NamedTuple):
+    """How a heat ended.
+
+    Attributes:
+        runners: where they are now.
+        standing: what their last pass measured.
+        field: the rows they ran on.
+    """
+
+    runners: Runners
+    standing: Standing
+    field: Field
+
+
+class Track:
+    """The rows that restarts run on before the end, a part of all or all, and what is told of them.
+
+    Args:
+        ground: what to stand on.
+        settled: when a runner may wait for the others.
+
+    Attributes:
+        told: one dict for every start.
+        search: number of the independent search that enters starts.
+        interrupted: Ctrl-C has ended a heat: nothing runs any more.
+    """
+
+    def __init__(self, ground: Ground, settled: Still) -> None:
+        self.ground, self.settled = ground, settled
+        self.told: list[dict[str, Any]] = []
+        self.search, self.interrupted = 0, False
+        self._field: tuple[tuple[int, bool], Field] | None = None
+
+    def enter(self, model: Mixture, kinds: Iterable[str], parent: int | None = None) -> Runners:
+        """Restarts that join, one of each kind named, made of the start ``parent`` or anew; told of from now on."""
+        begun = len(self.told)
+        before = 0 if parent is None else self.told[parent]["begins"] + self.told[parent]["n_iter"]
+        self.told += [entry(kind, self.search, parent, before) for kind in kinds]
+        return Runners(list(range(begun, len(self.told))), model)
+
+    def heat(self, runners: Runners, rows: int, passes: int) -> Heat:
+        """Run on so many rows for some passes, or until there is little to gain."""
+        field = self.field(rows, runners.model)
+        passes = min(passes, self.ground.plan.passes)
+        standing = heat(runners.model, field.rows, self.ground, self.settled, passes)
+        note(self.told, runners.ids, standing, field)
+        self.interrupted |= standing.interrupted
+        return Heat(runners._replace(model=standing.model), standing, field)
+
+    def leaders(self, heat: Heat, keep: int) -> list[int]:
+        """The best of a heat, best first."""
+        return leaders(heat.standing, self.ground.facts, heat.field, keep)
+
+    def field(self, rows: int, model: Mixture) -> Field:
+        """Rows to run on: in float32 where there is much to count and that is enough."""
+        facts, coarse = self.ground.facts, self._much(rows, model) and self.ground.coarsely(model)
+        which = (min(rows, len(facts.sample.x)) if facts.complete else rows, coarse)
+        if self._field is None or self._field[0] != which:
+            self._field = which, self.ground.field(rows, coarse)
+        return self._field[1]
+
+    def _much(self, rows: int, model: Mixture) -> bool:
+        """Float32 saves more than it costs to begin with it."""
+        restarts, components, features = model.shape
+        size = min(rows, self.ground.facts.rows) * restarts * components
+        return size * self.ground.unit.quadratic.size(features) >= MUCH
+
+    def home_stretch(self, runners: Runners) -> Found:
+        """Run on all rows to the end: where there is much to count, most of the way in float32."""
+        ground = self.ground
+        if (
+            ground.plan.passes
+            and not self.interrupted
+            and self._much(ALL, runners.model)
+            and ground.coarsely(runners.model)
+        ):
+            runners = self.heat(runners, ALL, ground.plan.passes).runners
+        if not self.interrupted:
+            return finish(runners.model, self.told, runners.ids, ground, ground.plan.passes)
+        found = finish(runners.model, self.told, runners.ids, ground, 0)
+        return found._replace(outcome=found.outcome._replace(interrupted=True))
+
+
+R = TypeVar("R", bound=Record)
+
+
+def select(record: R, at: list[int]) -> R:
+    """Some of the restarts, in this order."""
+    return record.take(torch.tensor(at).to(record.leaves()[0].device))
+
+
+# ---- who goes on
+
+
+def leaders(standing: Standing, facts: Survey, field: Field, keep: int) -> list[int]:
+    """The best restarts, best first: sound ones before others, and one of each set of twins.
+
+    On a part of the rows counts are smaller: those that are sound as counted come first, then those that would be
+    with all rows.
+    """
+    share = field.weight / facts.weight
+    bound = standing.bound.cpu().nan_to_num(nan=-torch.inf)
+    tests = soundness(standing.model, standing.n, facts)
+    level = tests.sound.double()
+    if share < 1:
+        level += tests._replace(counted=counted(standing.model, standing.n / share)).sound
+    order = bound.argsort(descending=True, stable=True)
+    order = order[level[order].argsort(descending=True, stable=True)]
+    if keep == 1:
+        return order[:1].tolist()
+    near = (bound[:, None] - bound).abs() <= TWIN_NATS * share
+    return untwinned(twins(standing.model, facts) & near, order.tolist())[:keep]
+
+
+def agreed(standing: Standing, best: int, facts: Survey) -> bool:
+    """All restarts are on their way to the best one's optimum."""
+    bound = standing.bound.cpu()
+    near = (bound - bound[best]).abs() <= AGREE_NATS
+    return bool((twins(standing.model, facts, AGREE)[best] & near).all())
+
+
+def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "R R"]:
+    """Pairs of restarts with the same weights and means, whatever the order of their components."""
+    sd = facts.covariance.diagonal().clamp_min(1e-300).sqrt()
+    mean, weight = model.mean.cpu() / sd, model.log_weight.cpu().exp()
+    # The order along one line that favours no column: sorted column by column, other clusters could look alike.
+    order = (mean @ torch.arange(2, len(sd) + 2, dtype=mean.dtype).sqrt()).argsort(1)
+    mean, weight = mean.gather(1, order[..., None].expand_as(mean)), weight.gather(1, order)
+    about = torch.cat([weight, mean.flatten(1)], 1).nan_to_num(nan=torch.inf)
+    return torch.cdist(about, about, p=torch.inf) <= apart
+
+
+def untwinned(same: Bool[Tensor, "R R"], order: Iterable[int]) -> list[int]:
+    """The restarts of an order, leaving out those that have a twin before them."""
+    kept: list[int] = []
+    like, twin = same.numpy(), np.zeros(len(same), dtype=bool)
+    for i in order:
+        if not twin[i]:
+            kept.append(i)
+            twin |= like[:, i]
+    return kept

@@ -1,0 +1,380 @@
+"""Local search: what moves are priced at, against loops; that they are made where they should be, and nowhere else."""
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from cases import NAMES, OFF, onehot, parameters, tensor, to_mixture
+
+import mixtura.local as local
+from mixtura import GaussianMixture
+from mixtura.covariance import STRUCTURES, Floor
+from mixtura.data.array import Array
+from mixtura.em import Likelihood
+from mixtura.family import Gaussian
+from mixtura.local import Climb, Halves, LocalSearch, Move, Removals, View, Way
+from mixtura.mixture import Mixture
+from mixtura.native import groups
+from mixtura.plan import Plan, ground_of
+from mixtura.race import EFFORTS
+from mixtura.rows import Rows
+from mixtura.running import weighted_runs
+from mixtura.search import found_twice, plain
+from mixtura.stop import Still
+from mixtura.survey import Sample, survey
+from mixtura.track import Round, Track
+
+EVERY = pytest.mark.parametrize("name", NAMES)
+CLIMB = EFFORTS["standard"].climb
+CPU = torch.device("cpu")
+
+
+def pairs(rows=240, seed=0):
+    """Four clusters in the plane, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % 4
+    centres = np.array([[0, 0], [0, 4], [20, 0], [20, 9]])
+    return centres[labels] + rng.normal(size=(rows, 2)) * [1, 0.5], labels
+
+
+def grounds(x, name="full", components=4, weight=None, seed=0, passes=2000):
+    plan = Plan(
+        structure=STRUCTURES[name],
+        components=components,
+        added=None,
+        clip=True,
+        stop=Still(),
+        passes=passes,
+        search=plain(lambda ground: None, "none"),
+        last_step=False,
+        ordered=True,
+        seed=seed,
+        device=CPU,
+    )
+    source = Array(x, None if weight is None else tensor(weight))
+    facts = survey(source, seed)
+    return ground_of(facts, Rows(source, origin=facts.mean), plan)
+
+
+def looked(x, name="full", components=3, seed=1):
+    """A mixture that fits nothing well, seen by rows that weigh differently, and the same as the oracle holds it."""
+    rng = np.random.default_rng(seed)
+    p = parameters(name, rng, components, x.shape[1], spread=3.0)
+    weight = rng.uniform(0.5, 2, size=len(x))
+    return local.seen(to_mixture(name, p), Sample(tensor(x), tensor(weight))), p, weight
+
+
+# ---- what moves are priced at
+
+
+@EVERY
+def test_a_component_less_is_priced_after_the_m_step_of_the_others(name):
+    x, _ = pairs(80)
+    view, p, weight = looked(x, name)
+    found = local.removed(view, grounds(x, name, 3))
+    shares, before = oracle.responsibilities(x, p), weight @ oracle.log_density(x, p)
+    assert {way for way in found.ways if way.into < 0} == {Way(k, -1) for k in range(3)}
+    assert {frozenset(way) for way in found.ways if way.into >= 0} == set(
+        map(frozenset, itertools.combinations(range(3), 2))
+    )
+    for way, loss in zip(found.ways, found.loss.tolist(), strict=True):
+        left = shares.copy()
+        if way.into < 0:
+            left[:, way.gone] = 0
+            left /= left.sum(1, keepdims=True)
+        else:
+            left[:, way.into] += left[:, way.gone]
+        q = oracle.m_step(name, x, np.delete(left, way.gone, axis=1), weight)
+        want = before - weight @ oracle.log_density(x, q)
+        # Rounding of sums over 80 rows; what rounds leave of an M-step without a formula moves the level by its square.
+        assert loss == pytest.approx(want, rel=1e-9, abs=1e-7 if name in OFF else 1e-9)
+
+
+@pytest.mark.parametrize("name", ["full", "diag", "spherical", "tied", "EVI"])
+def test_halves_are_em_on_the_rows_of_a_component(name):
+    """Loops over the ways to split, with EM on the component's rows alone, find the same best halves."""
+    x, _ = pairs(60)
+    view, p, weight = looked(x, name, seed=2)
+    ground = grounds(x, name, 3)
+    draws = torch.from_numpy(np.random.default_rng(0).random((3, 3, 2)))
+    halves = local.split(view, draws, 3, ground)
+    shares = oracle.responsibilities(x, p)
+    for k in range(3):
+        counted = np.where(shares[:, k] > local.LEAST, shares[:, k] * weight, 0)
+        alone = counted @ np.array([oracle.log_normal(row, p.means[k], p.covariances[k]) for row in x])
+        inverse, found = np.linalg.inv(p.covariances[k]), []
+        for u in draws[:, k].numpy():
+            below = np.cumsum(shares[:, k] * weight)
+            ends = [x[int(np.searchsorted(below, v * below[-1] * (1 - 1e-9)))] for v in u]
+            first = np.array([[(row - end) @ inverse @ (row - end) for end in ends] for row in x])
+            near = (first[:, 0] < first[:, 1]).astype(float)
+            start = np.stack([near, 1 - near], 1)
+            if min((start * shares[:, [k]] * weight[:, None]).sum(0)) < 2 * 2 + 2:
+                break  # such starts are shrunk: the test of starts says how
+            q = oracle.m_step(name, x, start * shares[:, [k]], weight)
+            for _ in range(2):
+                _, q = oracle.em_step(name, x, q, counted)
+            found.append((counted @ oracle.log_density(x, q) - alone, oracle.responsibilities(x, q)[:, 0]))
+        else:
+            gain, first = max(found, key=lambda way: way[0])
+            assert float(halves.gain[k]) == pytest.approx(gain, rel=1e-8)
+            np.testing.assert_allclose(halves.first[k].numpy(), first, atol=1e-8)
+
+
+@EVERY
+def test_compiled_halves_are_the_ring_s(name, monkeypatch):
+    if not groups.serves(STRUCTURES[name].unit(1, 2, 2), 2, torch.float64):
+        pytest.skip("SKIPPED: there is no compiled library")
+    x, _ = pairs(160)
+    rng = np.random.default_rng(3)
+    weight = tensor(rng.uniform(size=(3, len(x))) * (rng.uniform(size=(3, len(x))) > 0.3))
+    start = Mixture(
+        torch.full((6, 2), 0.5).log().double(),
+        tensor(x[rng.integers(len(x), size=(6, 2))]),
+        STRUCTURES[name].unit(6, 2, 2),
+        Gaussian(),
+    )
+    how = (np.arange(6) % 3, tensor(x), weight, Likelihood(Floor(tensor([1e-12, 1e-12]))), 5)
+    fast, level = weighted_runs(start, *how)
+    monkeypatch.setattr(groups, "serves", lambda *_: False)
+    slow, want = weighted_runs(start, *how)
+    # Sums over 160 rows in another order, five times over; rounds of M-steps without a formula may be one more or less.
+    np.testing.assert_allclose(level.numpy(), want.numpy(), rtol=1e-6 if name in OFF else 1e-10)
+    if name not in OFF:
+        np.testing.assert_allclose(fast.mean.numpy(), slow.mean.numpy(), atol=1e-8)
+        dense = (mixture.covariance.dense().numpy() for mixture in (fast, slow))
+        np.testing.assert_allclose(*dense, atol=1e-8)
+
+
+def test_pairs_that_overlap_come_first():
+    share = tensor([[0.5, 0.5, 0, 0], [0.5, 0.4, 0, 0.1], [0, 0.1, 1, 0.9]])
+    ways = local.overlapping(share, torch.ones(4).double())
+    assert ways == [Way(1, 0), Way(2, 1), Way(2, 0)]
+
+
+# ---- which moves are made
+
+
+def priced(gain, ways, loss):
+    halves = Halves(torch.zeros(len(gain), 1).double(), tensor(gain))
+    return halves, Removals(ways, tensor(loss))
+
+
+def test_moves_that_promise_most_come_first_and_split_nothing_that_goes():
+    halves, removals = priced([5.0, 1.0, 0.0], [Way(0, -1), Way(2, -1), Way(1, 2)], [3.0, 1.0, 0.5])
+    moves = local.chosen(halves, removals, 24, 100.0, set())
+    assert moves == [
+        Move(Way(1, 2), 0),
+        Move(Way(2, -1), 0),
+        Move(Way(2, -1), 1),
+        Move(Way(0, -1), 1),
+        Move(Way(0, -1), 2),
+    ]
+    assert local.chosen(halves, removals, 24, 1.0, set()) == moves[:3], "those that lose more are hopeless"
+    again = local.chosen(halves, removals, 24, 100.0, {moves[0]})
+    assert again == [*moves[1:], moves[0]], "what was tried comes last"
+
+
+def test_no_component_takes_all_moves():
+    ways = [Way(k, -1) for k in range(12)]
+    halves, removals = priced(np.linspace(9, 8, 12) + 50.0 * (np.arange(12) == 3), ways, np.linspace(1, 2, 12))
+    moves = local.chosen(halves, removals, 24, 1e9, set())
+    assert len(moves) == 24
+    assert max(np.bincount([move.split for move in moves])) == 24 // local.SHARE
+    assert max(np.bincount([move.way.gone for move in moves])) <= 24 // local.SHARE
+
+
+@pytest.mark.parametrize("into", [-1, 2])
+def test_a_move_gives_every_row_away_once(into):
+    x, _ = pairs(50)
+    view, *_ = looked(x, components=4)
+    halves = local.split(view, torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)).double(), 2, grounds(x))
+    share = local.made_of(view, halves, Move(Way(1, into), 3))
+    np.testing.assert_allclose(share.sum(0).numpy(), 1.0, atol=1e-12)
+    assert float(share.min()) >= 0
+    both = share[3] + share[1]
+    want = view.joint.clone()
+    if into < 0:
+        want[1] = -torch.inf
+    np.testing.assert_allclose(both.numpy(), want.softmax(0)[3].numpy(), atol=1e-12)
+    kept = view.share[2] + view.share[1] if into == 2 else want.softmax(0)[2]
+    np.testing.assert_allclose(share[2].numpy(), kept.numpy(), atol=1e-12)
+
+
+# ---- the search
+
+
+def stuck(x, name, ground):
+    """Two components in one cluster, one for two: where EM alone stays."""
+    labels = np.where(x[:, 0] > 10, 0, np.where(x[:, 1] > 2, 1, 2 + (x[:, 0] > 0)))
+    sample = ground.sample
+    order = (sample.x + ground.origin).numpy()
+    at = [int(np.abs(x - row).sum(1).argmin()) for row in order]
+    r = tensor(onehot(labels[at], 4).T)[None]
+    return local.mixture_from(r, sample, ground.unit, ground.rule)
+
+
+@EVERY
+def test_a_component_is_moved_to_where_it_is_missed(name):
+    x, labels = pairs(400)
+    ground = grounds(x, name)
+    track = Track(ground, Still(1e-5))
+    leader = track.enter(stuck(x, name, ground), ["kmeans"])
+    before = track.heat(leader, 2**15, 2000)
+    peak = LocalSearch(track, CLIMB, 0).run(leader)
+    assert float(peak.standing.bound[0]) > float(before.standing.bound[0]) + 20
+    means = (peak.runners.model.mean[0] + ground.origin).numpy()
+    centres = np.stack([x[labels == k].mean(0) for k in range(4)])
+    apart = np.abs(means[:, None] - centres).max(2).min(0)
+    assert apart.max() < 0.5, "every cluster has a component of its own"
+    line = track.told[peak.runners.ids[0]]
+    assert line["kind"] == "move"
+    assert line["begins"] >= track.told[0]["n_iter"] > 0
+
+
+def test_nothing_is_tried_where_nothing_can_be_gained():
+    x, _ = pairs(400)
+    x = x * [10, 100]  # so far apart that any component less costs many nats a row
+    model = GaussianMixture(4, random_state=0).fit(x)
+    assert not any(start["kind"] == "move" for start in model.starts_)
+    assert model.status_ == "converged"
+
+
+@pytest.mark.parametrize("components", [1, 2])
+def test_two_components_have_moves_and_one_has_none(components):
+    x, _ = pairs(200)
+    ground = grounds(x, components=components)
+    r = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(components), size=len(ground.sample.x)))
+    model = local.mixture_from(r.T[None].contiguous(), ground.sample, ground.unit, ground.rule)
+    moves, made = LocalSearch(Track(ground, Still(1e-5)), CLIMB, 0).moves(model, 0, set())
+    assert bool(moves) == (components > 1) == (made is not None)
+    assert all(move.split not in move.way for move in moves)
+
+
+def test_a_leader_is_never_made_worse():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(500, 3)) * rng.choice([0.3, 1, 3], size=(500, 1))
+    for seed in range(3):
+        ground = grounds(x, components=5, seed=seed)
+        track = Track(ground, Still(1e-5))
+        r = torch.from_numpy(rng.dirichlet(np.ones(5), size=len(ground.sample.x))).T[None].contiguous()
+        leader = track.enter(local.mixture_from(r, ground.sample, ground.unit, ground.rule), ["random"])
+        before = float(track.heat(leader, 2**15, 2000).standing.bound[0])
+        peak = LocalSearch(track, CLIMB, 0).run(leader)
+        assert float(peak.standing.bound[0]) >= before - 1e-9 * abs(before)
+
+
+def test_small_batches_change_nothing(monkeypatch):
+    x, _ = pairs(120)
+    view, *_ = looked(x, components=4)
+    ground = grounds(x)
+    draws = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)).double()
+    whole, less = local.split(view, draws, 3, ground), local.removed(view, ground)
+    monkeypatch.setattr(local, "ENTRIES", 1)
+    parts, parted = local.split(view, draws, 3, ground), local.removed(view, ground)
+    # One product for all or one for each: the same numbers in another order.
+    np.testing.assert_allclose(parts.gain.numpy(), whole.gain.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(parts.first.numpy(), whole.first.numpy(), atol=1e-10)
+    np.testing.assert_allclose(parted.loss.numpy(), less.loss.numpy(), rtol=1e-10)
+    assert parted.ways == less.ways
+
+
+def test_many_components_are_not_all_priced(monkeypatch):
+    x, _ = pairs(200)
+    view, *_ = looked(x, components=8)
+    every = local.removed(view, grounds(x, components=8))
+    monkeypatch.setattr(local, "FEW", 3)
+    few = local.removed(view, grounds(x, components=8))
+    assert len(few.ways) == 6
+    assert set(few.ways) <= set(every.ways)
+
+
+@pytest.mark.parametrize("when", [0.3, 0.6, 0.9])
+def test_interrupted_searches_keep_the_best(when, monkeypatch):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(500, 3)) * rng.choice([0.3, 1, 3], size=(500, 1))
+    told, until = [], [math.inf]
+
+    def watch(live, bound):
+        told.append(len(live))
+        if len(told) > until[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("mixtura.estimator.watcher", lambda *_: watch)
+    whole = GaussianMixture(5, random_state=0).fit(x)
+    assert any(start["kind"] == "move" for start in whole.starts_)
+    until[0] = int(when * len(told))
+    told.clear()
+    model = GaussianMixture(5, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x)
+    assert model.status_ == "interrupted"
+    assert np.isfinite(model.loglik_)
+    assert model.loglik_ <= whole.loglik_ + 1e-6
+
+
+@pytest.mark.parametrize("params", [{"missing": "em"}, {"dtype": np.float32}, {"weight": True}])
+def test_every_kind_of_rows_is_searched(params):
+    x, _ = pairs(400)
+    x = x.astype(params.get("dtype", float))
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(x)) if "weight" in params else None
+    if "missing" in params:
+        x[::7, 0] = np.nan
+    model = GaussianMixture(5, random_state=0, **({"missing": "em"} if "missing" in params else {}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(x, sample_weight=weight)
+    assert any(start["kind"] == "move" for start in model.starts_)
+    quick = GaussianMixture(5, random_state=0, effort="quick", tol=1e-7, missing=model.missing)
+    quick.fit(x, sample_weight=weight)
+    assert model.loglik_ >= quick.loglik_ - (1e-3 if x.dtype == np.float32 else 1e-6)
+
+
+# ---- independent searches
+
+
+def test_thorough_ends_when_two_searches_agree():
+    x, _ = pairs(400)
+    model = GaussianMixture(4, effort="thorough", random_state=0).fit(x)
+    assert max(start["search"] for start in model.starts_) == 1
+    ends = [start["loglik"] for start in model.starts_ if start["status"] == "converged"]
+    assert len(ends) == 2
+    np.testing.assert_allclose(ends, model.loglik_, atol=1e-3)
+    three = GaussianMixture(4, effort="thorough", n_init=3, random_state=0).fit(x)
+    assert max(start["search"] for start in three.starts_) == 2
+
+
+def test_agreement_is_with_the_best_sound_one():
+    x, _ = pairs(400)
+    ground = grounds(x)
+    track = Track(ground, Still(1e-5))
+    one = LocalSearch(track, CLIMB, 0).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
+    worse = track.heat(track.enter(stuck(x, "full", ground), ["kmeans"]), 2**15, 50)
+    assert found_twice([one, one], ground.facts)
+    assert found_twice([one, worse, one], ground.facts)
+    assert not found_twice([worse, one], ground.facts)
+    assert not found_twice([worse, worse, one], ground.facts)
+    assert not found_twice([one], ground.facts)
+
+
+def test_a_round_is_read_as_it_is_written():
+    climb = Climb(1, 1, 100, 2, 2, 4, (Round(100, 3, 2), Round(2**15, 3, 1)))
+    x, _ = pairs(400)
+    ground = grounds(x)
+    track = Track(ground, Still(1e-5))
+    LocalSearch(track, climb, 0).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
+    moves = [start for start in track.told if start["kind"] == "move"]
+    assert 0 < len(moves) <= 4
+    assert all(start["stages"][0][0] == 100 for start in moves)
+    assert sum(len(start["stages"]) == 2 for start in moves) == 2
+    assert all(passes <= 3 for start in moves for _, passes in start["stages"])
+
+
+def test_a_view_is_of_one_mixture():
+    view, *_ = looked(pairs(30)[0])
+    assert isinstance(view, View)
+    np.testing.assert_allclose(view.share.sum(0).numpy(), 1.0, atol=1e-12)
