@@ -75,6 +75,23 @@ def test_fourteen(tmp_path, capsys):
     assert {entry.code for entry in STRUCTURES.values()} == set(example["CODES"])
 
 
+def test_search(tmp_path, capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "search.py"))
+    example["main"](tmp_path / "search.png")
+    said = capsys.readouterr().out
+    short = {
+        way: float(line[len(way) :].split()[1])
+        for way in example["WAYS"]
+        for line in said.splitlines()
+        if line.startswith(way)
+    }
+    assert set(short) == set(example["WAYS"])
+    assert short['effort="thorough"'] == 0.0
+    assert short['effort="standard"'] < 100 < short["one k-means start"]
+    assert "independent searches" in said
+    assert (tmp_path / "search.png").stat().st_size > 10_000
+
+
 def test_demo(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "TRIED", (1, 2))
     assert cli.main(["demo", "--output", str(tmp_path / "demo")]) == 0

@@ -10,20 +10,22 @@ import pytest
 import torch
 from cases import NAMES, OFF, onehot, parameters, tensor, to_mixture
 
-import mixtura.local as local
+import mixtura.moves as moving
 from mixtura import GaussianMixture
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data.array import Array
 from mixtura.em import Likelihood
 from mixtura.family import Gaussian
-from mixtura.local import Climb, Halves, LocalSearch, Move, Removals, View, Way
+from mixtura.local import Climb, LocalSearch, Peak
 from mixtura.mixture import Mixture
+from mixtura.moves import Halves, Move, Removals, View, Way
 from mixtura.native import groups
 from mixtura.plan import Plan, ground_of
 from mixtura.race import EFFORTS
 from mixtura.rows import Rows
 from mixtura.running import weighted_runs
 from mixtura.search import found_twice, plain
+from mixtura.start import mixture_from
 from mixtura.stop import Still
 from mixtura.survey import Sample, survey
 from mixtura.track import Round, Track
@@ -65,7 +67,7 @@ def looked(x, name="full", components=3, seed=1):
     rng = np.random.default_rng(seed)
     p = parameters(name, rng, components, x.shape[1], spread=3.0)
     weight = rng.uniform(0.5, 2, size=len(x))
-    return local.seen(to_mixture(name, p), Sample(tensor(x), tensor(weight))), p, weight
+    return moving.seen(to_mixture(name, p), Sample(tensor(x), tensor(weight))), p, weight
 
 
 # ---- what moves are priced at
@@ -75,7 +77,7 @@ def looked(x, name="full", components=3, seed=1):
 def test_a_component_less_is_priced_after_the_m_step_of_the_others(name):
     x, _ = pairs(80)
     view, p, weight = looked(x, name)
-    found = local.removed(view, grounds(x, name, 3))
+    found = moving.removed(view, grounds(x, name, 3))
     shares, before = oracle.responsibilities(x, p), weight @ oracle.log_density(x, p)
     assert {way for way in found.ways if way.into < 0} == {Way(k, -1) for k in range(3)}
     assert {frozenset(way) for way in found.ways if way.into >= 0} == set(
@@ -101,10 +103,10 @@ def test_halves_are_em_on_the_rows_of_a_component(name):
     view, p, weight = looked(x, name, seed=2)
     ground = grounds(x, name, 3)
     draws = torch.from_numpy(np.random.default_rng(0).random((3, 3, 2)))
-    halves = local.split(view, draws, 3, ground)
+    halves = moving.split(view, draws, 3, ground)
     shares = oracle.responsibilities(x, p)
     for k in range(3):
-        counted = np.where(shares[:, k] > local.LEAST, shares[:, k] * weight, 0)
+        counted = np.where(shares[:, k] > moving.LEAST, shares[:, k] * weight, 0)
         alone = counted @ np.array([oracle.log_normal(row, p.means[k], p.covariances[k]) for row in x])
         inverse, found = np.linalg.inv(p.covariances[k]), []
         for u in draws[:, k].numpy():
@@ -152,7 +154,7 @@ def test_compiled_halves_are_the_ring_s(name, monkeypatch):
 
 def test_pairs_that_overlap_come_first():
     share = tensor([[0.5, 0.5, 0, 0], [0.5, 0.4, 0, 0.1], [0, 0.1, 1, 0.9]])
-    ways = local.overlapping(share, torch.ones(4).double())
+    ways = moving.overlapping(share, torch.ones(4).double())
     assert ways == [Way(1, 0), Way(2, 1), Way(2, 0)]
 
 
@@ -166,7 +168,7 @@ def priced(gain, ways, loss):
 
 def test_moves_that_promise_most_come_first_and_split_nothing_that_goes():
     halves, removals = priced([5.0, 1.0, 0.0], [Way(0, -1), Way(2, -1), Way(1, 2)], [3.0, 1.0, 0.5])
-    moves = local.chosen(halves, removals, 24, 100.0, set())
+    moves = moving.chosen(halves, removals, 24, 100.0, set())
     assert moves == [
         Move(Way(1, 2), 0),
         Move(Way(2, -1), 0),
@@ -174,26 +176,26 @@ def test_moves_that_promise_most_come_first_and_split_nothing_that_goes():
         Move(Way(0, -1), 1),
         Move(Way(0, -1), 2),
     ]
-    assert local.chosen(halves, removals, 24, 1.0, set()) == moves[:3], "those that lose more are hopeless"
-    again = local.chosen(halves, removals, 24, 100.0, {moves[0]})
+    assert moving.chosen(halves, removals, 24, 1.0, set()) == moves[:3], "those that lose more are hopeless"
+    again = moving.chosen(halves, removals, 24, 100.0, {moves[0]})
     assert again == [*moves[1:], moves[0]], "what was tried comes last"
 
 
 def test_no_component_takes_all_moves():
     ways = [Way(k, -1) for k in range(12)]
     halves, removals = priced(np.linspace(9, 8, 12) + 50.0 * (np.arange(12) == 3), ways, np.linspace(1, 2, 12))
-    moves = local.chosen(halves, removals, 24, 1e9, set())
+    moves = moving.chosen(halves, removals, 24, 1e9, set())
     assert len(moves) == 24
-    assert max(np.bincount([move.split for move in moves])) == 24 // local.SHARE
-    assert max(np.bincount([move.way.gone for move in moves])) <= 24 // local.SHARE
+    assert max(np.bincount([move.split for move in moves])) == 24 // moving.SHARE
+    assert max(np.bincount([move.way.gone for move in moves])) <= 24 // moving.SHARE
 
 
 @pytest.mark.parametrize("into", [-1, 2])
 def test_a_move_gives_every_row_away_once(into):
     x, _ = pairs(50)
     view, *_ = looked(x, components=4)
-    halves = local.split(view, torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)).double(), 2, grounds(x))
-    share = local.made_of(view, halves, Move(Way(1, into), 3))
+    halves = moving.split(view, torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)).double(), 2, grounds(x))
+    share = moving.made_of(view, halves, Move(Way(1, into), 3))
     np.testing.assert_allclose(share.sum(0).numpy(), 1.0, atol=1e-12)
     assert float(share.min()) >= 0
     both = share[3] + share[1]
@@ -215,7 +217,7 @@ def stuck(x, name, ground):
     order = (sample.x + ground.origin).numpy()
     at = [int(np.abs(x - row).sum(1).argmin()) for row in order]
     r = tensor(onehot(labels[at], 4).T)[None]
-    return local.mixture_from(r, sample, ground.unit, ground.rule)
+    return mixture_from(r, sample, ground.unit, ground.rule)
 
 
 @EVERY
@@ -249,8 +251,10 @@ def test_two_components_have_moves_and_one_has_none(components):
     x, _ = pairs(200)
     ground = grounds(x, components=components)
     r = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(components), size=len(ground.sample.x)))
-    model = local.mixture_from(r.T[None].contiguous(), ground.sample, ground.unit, ground.rule)
-    moves, made = LocalSearch(Track(ground, Still(1e-5)), CLIMB, 0).moves(model, 0, set())
+    model = mixture_from(r.T[None].contiguous(), ground.sample, ground.unit, ground.rule)
+    track = Track(ground, Still(1e-5))
+    peak = Peak(track.heat(track.enter(model, ["random"]), 2**15, 1), track, CLIMB.sample)
+    moves, made = LocalSearch(track, CLIMB, 0).moves(peak, 0, set())
     assert bool(moves) == (components > 1) == (made is not None)
     assert all(move.split not in move.way for move in moves)
 
@@ -262,7 +266,7 @@ def test_a_leader_is_never_made_worse():
         ground = grounds(x, components=5, seed=seed)
         track = Track(ground, Still(1e-5))
         r = torch.from_numpy(rng.dirichlet(np.ones(5), size=len(ground.sample.x))).T[None].contiguous()
-        leader = track.enter(local.mixture_from(r, ground.sample, ground.unit, ground.rule), ["random"])
+        leader = track.enter(mixture_from(r, ground.sample, ground.unit, ground.rule), ["random"])
         before = float(track.heat(leader, 2**15, 2000).standing.bound[0])
         peak = LocalSearch(track, CLIMB, 0).run(leader)
         assert float(peak.standing.bound[0]) >= before - 1e-9 * abs(before)
@@ -273,9 +277,9 @@ def test_small_batches_change_nothing(monkeypatch):
     view, *_ = looked(x, components=4)
     ground = grounds(x)
     draws = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0)).double()
-    whole, less = local.split(view, draws, 3, ground), local.removed(view, ground)
-    monkeypatch.setattr(local, "ENTRIES", 1)
-    parts, parted = local.split(view, draws, 3, ground), local.removed(view, ground)
+    whole, less = moving.split(view, draws, 3, ground), moving.removed(view, ground)
+    monkeypatch.setattr(moving, "ENTRIES", 1)
+    parts, parted = moving.split(view, draws, 3, ground), moving.removed(view, ground)
     # One product for all or one for each: the same numbers in another order.
     np.testing.assert_allclose(parts.gain.numpy(), whole.gain.numpy(), rtol=1e-10)
     np.testing.assert_allclose(parts.first.numpy(), whole.first.numpy(), atol=1e-10)
@@ -286,11 +290,32 @@ def test_small_batches_change_nothing(monkeypatch):
 def test_many_components_are_not_all_priced(monkeypatch):
     x, _ = pairs(200)
     view, *_ = looked(x, components=8)
-    every = local.removed(view, grounds(x, components=8))
-    monkeypatch.setattr(local, "FEW", 3)
-    few = local.removed(view, grounds(x, components=8))
+    every = moving.removed(view, grounds(x, components=8))
+    monkeypatch.setattr(moving, "FEW", 3)
+    few = moving.removed(view, grounds(x, components=8))
     assert len(few.ways) == 6
     assert set(few.ways) <= set(every.ways)
+
+
+def test_moves_that_fall_behind_are_not_followed(monkeypatch):
+    """With no allowance nothing goes on that is worse than its parent, and what comes back to it is no success."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(500, 3)) * rng.choice([0.3, 1, 3], size=(500, 1))
+    ground = grounds(x, components=5)
+    track = Track(ground, Still(1e-5))
+    r = torch.from_numpy(rng.dirichlet(np.ones(5), size=len(ground.sample.x))).T[None].contiguous()
+    leader = track.enter(mixture_from(r, ground.sample, ground.unit, ground.rule), ["random"])
+    peak = Peak(LocalSearch(track, CLIMB, 0).run(leader), track, CLIMB.sample)
+    strict = LocalSearch(track, CLIMB._replace(heats=tuple(h._replace(short=0.0) for h in CLIMB.heats)), 1)
+    moves, made = strict.moves(peak, 0, set())
+    runners = track.enter(made, ["move"] * len(moves), 0)
+    before = len(track.told)
+    assert strict.tried(runners, peak) is None
+    behind = [track.told[i] for i in runners.ids if len(track.told[i]["stages"]) == 1]
+    assert len(behind) > len(moves) / 2
+    assert len(track.told) == before
+    back = track.enter(peak.heat.runners.model, ["move"], 0)
+    assert strict.tried(back, peak) is None
 
 
 @pytest.mark.parametrize("when", [0.3, 0.6, 0.9])
@@ -362,12 +387,12 @@ def test_agreement_is_with_the_best_sound_one():
 
 
 def test_a_round_is_read_as_it_is_written():
-    climb = Climb(1, 1, 100, 2, 2, 4, (Round(100, 3, 2), Round(2**15, 3, 1)))
+    climb = Climb(1, 100, 2, 2, 1, (Round(100, 3, 2), Round(2**15, 3, 1)))
     x, _ = pairs(400)
     ground = grounds(x)
     track = Track(ground, Still(1e-5))
     LocalSearch(track, climb, 0).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
-    moves = [start for start in track.told if start["kind"] == "move"]
+    moves = [start for start in track.told if start["kind"] == "move" and start["parent"] == 0]
     assert 0 < len(moves) <= 4
     assert all(start["stages"][0][0] == 100 for start in moves)
     assert sum(len(start["stages"]) == 2 for start in moves) == 2

@@ -1,53 +1,38 @@
 """Local search: from a race's leader, one component is taken away and another one split, where the rows ask for it."""
 
+import math
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
 from mixtura.draws import stream
-from mixtura.e_step import scorer
 from mixtura.mixture import Mixture
-from mixtura.plan import Ground
+from mixtura.moves import HOPELESS, Move, Removals, View, chosen, removed, seen, split, started
 from mixtura.record import Record
-from mixtura.rows import Scratch
-from mixtura.running import weighted_runs
-from mixtura.sound import counted, soundness
-from mixtura.start import ENTRIES, mixture_from
-from mixtura.survey import Sample
+from mixtura.running import heat
+from mixtura.sound import soundness
 from mixtura.track import AGREE, Heat, Round, Runners, Track, twins
 
 GAIN = 0.5
 """Nats by which a move must be better to be made."""
 
-HOPELESS = 1.0
-"""Nats a row that a move may be expected to lose and still be tried: EM often brings back more than was lost."""
-
-LEAST = 1e-3
-"""Share below which a row does not count when a component is split."""
-
-FEW = 64
-"""Most components, and pairs, of which it is worked out what their going costs."""
-
-SHARE = 4
-"""No component is split, and none is taken away, in more than this part of a round's moves: a quarter."""
+MOST = 64
+"""Most moves that are tried in a round."""
 
 
 class Climb(NamedTuple):
     """How a local search goes on.
 
     Attributes:
-        rounds: most rounds of moves.
         misses: rounds in a row without gain that end it.
         sample: how many rows moves are made from.
         splits: in how many ways each component is split.
         settling: passes that the two halves of a component run alone.
-        moves: how many are tried in a round.
-        heats: what they run; who is left after the last is compared with the leader.
+        moves: how many are tried in a round, for each component.
+        heats: what they run, on more and more rows, the last on those on which optima are compared.
     """
 
-    rounds: int
     misses: int
     sample: int
     splits: int
@@ -56,70 +41,55 @@ class Climb(NamedTuple):
     heats: tuple[Round, ...]
 
 
-class Way(NamedTuple):
-    """A way to have one component less.
+class Peak:
+    """An optimum that moves are made from, and what is worked out of it once.
 
-    Attributes:
-        gone: the component that is taken away.
-        into: the one that it joins; −1 divides its rows among all others.
+    Args:
+        heat: what measured it, on the rows on which optima are compared.
+        track: where it was found.
+        sample: how many rows moves are made from.
     """
 
-    gone: int
-    into: int
+    def __init__(self, heat: Heat, track: Track, sample: int) -> None:
+        self.heat, self.track, self.sample = heat, track, sample
+        self.bound = float(heat.standing.bound[0])
+        self._levels: dict[tuple[int, int], float] = {}
 
+    @cached_property
+    def sound(self) -> bool:
+        """It can be believed."""
+        standing = self.heat.standing
+        return bool(soundness(standing.model, standing.n, self.track.ground.facts).sound[0])
 
-class Move(NamedTuple):
-    """One component less, another one split.
+    @cached_property
+    def view(self) -> View:
+        """What it says of a sample."""
+        return seen(self.heat.runners.model, self.track.ground.part(self.sample))
 
-    Attributes:
-        way: to have one less.
-        split: the component that is split.
-    """
+    @cached_property
+    def removals(self) -> Removals:
+        """What its components are worth."""
+        return removed(self.view, self.track.ground)
 
-    way: Way
-    split: int
+    def level(self, now: Round, other: Heat) -> float:
+        """What it comes to on the rows of another heat, in as many passes, nats."""
+        if other.field is self.heat.field:
+            return self.bound
+        key = (now.rows, now.passes)
+        if key not in self._levels:
+            model, ground = self.heat.runners.model, self.track.ground
+            there = heat(model, other.field.rows, ground, self.track.settled, min(now.passes, ground.plan.passes))
+            self._levels[key] = float(there.bound[0])
+        return self._levels[key]
 
+    def same(self, other: Heat) -> bool:
+        """Another heat's first runner is at the same place."""
+        both = Record.cat([self.heat.runners.model, other.runners.model.take([0])])
+        return bool(twins(both, self.track.ground.facts, AGREE)[0, 1])
 
-class View(NamedTuple):
-    """What one mixture says of the rows of a sample.
-
-    Attributes:
-        model: the mixture.
-        sample: the rows.
-        joint: (K, S), log πₖ p(x | k).
-        density: (S,), log p(x).
-        share: (K, S), p(k | x).
-    """
-
-    model: Mixture
-    sample: Sample
-    joint: Float64[Tensor, "K S"]
-    density: Float64[Tensor, "S"]
-    share: Float64[Tensor, "K S"]
-
-
-class Halves(NamedTuple):
-    """The best split of every component that was found.
-
-    Attributes:
-        first: (K, S), what part of a row's share in the component the first half takes.
-        gain: (K,), nats that the two halves explain more of the component's rows.
-    """
-
-    first: Float64[Tensor, "K S"]
-    gain: Float64[Tensor, "K"]
-
-
-class Removals(NamedTuple):
-    """Ways to have one component less.
-
-    Attributes:
-        ways: (O,) of them.
-        loss: (O,), nats that each costs, after the others' M-step.
-    """
-
-    ways: list[Way]
-    loss: Float64[Tensor, "O"]
+    def bettered(self, other: "Peak") -> bool:
+        """The other is sound, and higher by what makes a difference, unless this one is not sound itself."""
+        return other.sound and (not self.sound or other.bound > self.bound + GAIN)
 
 
 class LocalSearch:
@@ -128,7 +98,8 @@ class LocalSearch:
     Split and merge (Ueda, Nakano, Ghahramani & Hinton 2000), where each half of a move is priced before any is made:
     what two halves explain better in the rows of a component, found by EM on these rows alone, and what is lost without
     a component, or with two joined, after an M-step of the others. The moves that promise most run for some passes, on
-    a part of the rows and then on all; the best of them is kept if it is better and sound.
+    a part of the rows and then on all, as long as they keep up with the optimum that they were made of; the best of
+    them is kept if it is better and sound.
 
     Args:
         track: where moves run.
@@ -141,222 +112,49 @@ class LocalSearch:
 
     def run(self, runners: Runners) -> Heat:
         """From a leader to an optimum that no move has bettered; Ctrl-C ends it with the best so far."""
-        climb, track = self.climb, self.track
+        track, climb = self.track, self.climb
         *_, last = climb.heats
-        peak = track.heat(runners, last.rows, track.ground.plan.passes)
+        peak = Peak(track.heat(runners, last.rows, track.ground.plan.passes), track, climb.sample)
         tried: set[Move] = set()
-        misses = 0
-        for number in range(climb.rounds):
-            if track.interrupted or misses == climb.misses:
-                break
-            moves, model = self.moves(peak.runners.model, number, tried)
+        number = misses = 0
+        while misses < climb.misses and not track.interrupted:
+            moves, model = self.moves(peak, number, tried)
             if model is None:
                 break
-            best = self.tried(track.enter(model, ["move"] * len(moves), peak.runners.ids[0]))
-            if track.interrupted:
-                break
-            if self.better(best, peak):
-                # The same optimum, come a little further, is no success.
-                same = bool(
-                    twins(Record.cat([peak.runners.model, best.runners.model]), track.ground.facts, AGREE)[0, 1]
-                )
-                peak, tried, misses = best, (tried if same else set()), (misses + 1 if same else 0)
+            best = self.tried(track.enter(model, ["move"] * len(moves), peak.heat.runners.ids[0]), peak)
+            if best is None or track.interrupted:
+                misses, tried = misses + 1, tried | set(moves)
             else:
-                misses += 1
-            tried = tried | set(moves)
-        return peak
+                peak, tried, misses = best, set(), 0
+            number += 1
+        return peak.heat
 
-    def tried(self, runners: Runners) -> Heat:
-        """The best of some moves, after all heats."""
+    def moves(self, peak: Peak, number: int, tried: set[Move]) -> tuple[list[Move], Mixture | None]:
+        """The moves that promise most, and where they lead; None where none is worth trying."""
+        ground, climb, components = self.track.ground, self.climb, peak.heat.runners.model.shape[1]
+        if components < 2:
+            return [], None
+        view, removals = peak.view, peak.removals
+        draws = stream(ground.plan.seed, "split", self.key, number).random((climb.splits, components, 2))
+        halves = split(view, torch.from_numpy(draws).to(view.share.device), climb.settling, ground)
+        hopeless = HOPELESS * float(view.sample.weight.sum())
+        moves = chosen(halves, removals, min(MOST, climb.moves * components), hopeless, tried)
+        return (moves, started(view, halves, moves, ground)) if moves else ([], None)
+
+    def tried(self, runners: Runners, peak: Peak) -> Peak | None:
+        """The best of some moves, after all heats; None where none betters the peak."""
         for now in self.climb.heats:
             heat = self.track.heat(runners, now.rows, now.passes)
-            at = self.track.leaders(heat, 1 if heat.standing.interrupted else now.keep)
-            runners = heat.runners.pick(at)
-            if heat.standing.interrupted:
-                break
-        return Heat(runners, heat.standing.pick(at), heat.field)
-
-    def better(self, new: Heat, old: Heat) -> bool:
-        """The new optimum is sound, and higher by what makes a difference, unless the old one is not sound itself."""
-        facts = self.track.ground.facts
-        sound, was = (bool(soundness(h.standing.model, h.standing.n, facts).sound[0]) for h in (new, old))
-        return sound and (not was or float(new.standing.bound[0]) > float(old.standing.bound[0]) + GAIN)
-
-    def moves(self, model: Mixture, number: int, tried: set[Move]) -> tuple[list[Move], Mixture | None]:
-        """The moves that promise most of those not tried, and where they lead; None where none is worth trying."""
-        if model.shape[1] < 2:
-            return [], None
-        ground, climb = self.track.ground, self.climb
-        view = seen(model, ground.part(climb.sample))
-        draws = torch.from_numpy(
-            stream(ground.plan.seed, "split", self.key, number).random((climb.splits, model.shape[1], 2))
-        )
-        halves = split(view, draws.to(view.share.device), climb.settling, ground)
-        removals = removed(view, ground)
-        moves = chosen(halves, removals, climb.moves, float(view.sample.weight.sum()) * HOPELESS, tried)
-        if not moves:
-            return [], None
-        components, rows = view.share.shape
-        batch = max(1, ENTRIES // (components * rows))
-        made = [
-            mixture_from(
-                torch.stack([made_of(view, halves, move) for move in moves[at : at + batch]]),
-                view.sample,
-                ground.unit,
-                ground.rule,
-            )
-            for at in range(0, len(moves), batch)
-        ]
-        return moves, Record.cat(made)
-
-
-# ---- what the rows say of a mixture
-
-
-def log_joint(model: Mixture, sample: Sample) -> Float64[Tensor, "R K S"]:
-    """log πₖ p(x | k) of the rows of a sample."""
-    x = sample.x.mT.contiguous()
-    return scorer(model, Scratch(), torch.float64, x.device).log_joint(x)[0]
-
-
-def seen(model: Mixture, sample: Sample) -> View:
-    """What a mixture, one restart, says of the rows of a sample."""
-    joint = log_joint(model, sample)[0]
-    density = joint.logsumexp(0)
-    return View(model, sample, joint, density, (joint - density).exp())
-
-
-# ---- one component more
-
-
-def split(view: View, draws: Float64[Tensor, "M K 2"], settling: int, ground: Ground) -> Halves:
-    """Split every component: rows to the nearer of two of its rows, then EM with two components on its rows alone.
-
-    Args:
-        view: the mixture and the rows.
-        draws: uniform numbers that choose the two rows, by their share.
-        settling: passes of EM.
-        ground: for the structure and the M-step.
-    """
-    ways, components, _ = draws.shape
-    batch = max(1, ENTRIES // (2 * ways * len(view.density)))
-    each = [
-        _split(view, list(range(at, min(at + batch, components))), draws[:, at : at + batch], settling, ground)
-        for at in range(0, components, batch)
-    ]
-    return Halves(*(torch.cat(parts) for parts in zip(*each, strict=True)))
-
-
-def _split(view: View, at: list[int], draws: Float64[Tensor, "M k 2"], settling: int, ground: Ground) -> Halves:
-    sample, ways = view.sample, len(draws)
-    share = view.share[at]
-    unit = ground.plan.structure.unit(1, 2, sample.x.shape[1]).to(sample.x.device)
-    part = (nearer(view, at, draws) * share[:, None]).flatten(0, 1)
-    weight = torch.where(share > LEAST, share * sample.weight, 0.0)
-    alone = (weight * (view.joint[at] - view.model.log_weight[0, at, None])).sum(1)
-    start = mixture_from(part, sample, unit, ground.rule)
-    # Halves without the rows that make a component sound are not followed.
-    rows = (part @ sample.weight) * (ground.facts.weight / float(sample.weight.sum()))
-    worth = counted(start, rows).all(1).nonzero()[:, 0]
-    gain, moved = alone.new_full((len(part),), -torch.inf), start
-    if len(worth):
-        which = (worth % len(at)).numpy()
-        some, bound = weighted_runs(start.take(worth.to(rows.device)), which, sample.x, weight, ground.rule, settling)
-        gain[worth] = bound - alone.repeat(ways)[worth]
-        moved = start.put(worth, some)
-    gain, best = gain.view(ways, -1).nan_to_num(nan=-torch.inf).max(0)
-    chosen = moved.take(best * len(at) + torch.arange(len(at), device=best.device))
-    joint = log_joint(chosen, sample)
-    return Halves((joint[:, 0] - joint.logsumexp(1)).exp(), gain)
-
-
-def nearer(view: View, at: list[int], draws: Float64[Tensor, "M k 2"]) -> Float64[Tensor, "M k 2 S"]:
-    """Which of two of its rows each row is nearer to, by the component's own distance: 1 for that one, else 0."""
-    sample, ways = view.sample, len(draws)
-    below = (view.share[at] * sample.weight).cumsum(1)
-    # 1 − 1e-9: rounding must not choose a row beyond the last one.
-    chance = (draws * below[:, -1:] * (1 - 1e-9)).transpose(0, 1).flatten(1).contiguous()
-    rows = torch.searchsorted(below, chance).clamp_max(len(sample.x) - 1)
-    ends = sample.x[rows].view(len(at), ways, 2, -1).transpose(0, 1)
-    # This is one linear function of x.
-    across = view.model.pick(at).take([0] * ways).covariance.solve(ends[..., 1, :] - ends[..., 0, :])
-    level = (across * ends.mean(2)).sum(-1)
-    first = (across @ sample.x.mT < level[..., None]).to(below)
-    return torch.stack([first, 1 - first], 2)
-
-
-# ---- one component less
-
-
-def removed(view: View, ground: Ground) -> Removals:
-    """Components that may go, and of the pairs that overlap most one that joins the other: few of many."""
-    share, weight = view.share, view.sample.weight
-    # Without component k the density of a row is (1 − p(k | x)) p(x) / (1 − πₖ), while the others stay as they are.
-    others = (1 - view.model.log_weight[0].exp()).clamp_min(1e-300).log() * weight.sum()
-    cost = others - (1 - share).clamp_min(1e-300).log() @ weight
-    alone = cost.argsort(stable=True)[:FEW].tolist()
-    ways = [Way(k, -1) for k in alone] + overlapping(share, weight)[:FEW]
-    components, rows = share.shape
-    batch = max(1, ENTRIES // (components * rows))
-    unit = ground.plan.structure.unit(1, components - 1, view.sample.x.shape[1]).to(share.device)
-    level = []
-    for at in range(0, len(ways), batch):
-        left = torch.stack([without(view, way)[torch.arange(components) != way.gone] for way in ways[at : at + batch]])
-        density = log_joint(mixture_from(left, view.sample, unit, ground.rule), view.sample).logsumexp(1)
-        level.append(density @ weight)
-    return Removals(ways, view.density @ weight - torch.cat(level))
-
-
-def overlapping(share: Float64[Tensor, "K S"], weight: Float64[Tensor, "S"]) -> list[Way]:
-    """As many pairs of components as there are components: those whose shares are most alike, by their cosine."""
-    length = ((share * weight) * share).sum(1).sqrt().clamp_min(1e-300)
-    alike = ((share * weight) @ share.mT) / (length[:, None] * length)
-    first, second = torch.triu_indices(len(share), len(share), 1, device=share.device)
-    order = alike[first, second].argsort(descending=True, stable=True)[: len(share)]
-    return [Way(*pair) for pair in zip(second[order].tolist(), first[order].tolist(), strict=True)]
-
-
-def without(view: View, way: Way) -> Float64[Tensor, "K S"]:
-    """The shares of the others where a component has gone, whose own are 0."""
-    if way.into < 0:
-        joint = view.joint.clone()
-        joint[way.gone] = -torch.inf
-        return joint.softmax(0)
-    share = view.share.clone()
-    share[way.into] += share[way.gone]
-    share[way.gone] = 0
-    return share
-
-
-# ---- both together
-
-
-def chosen(halves: Halves, removals: Removals, most: int, hopeless: float, tried: set[Move]) -> list[Move]:
-    """The moves that promise most, of different kinds."""
-    components = len(halves.gain)
-    price = (halves.gain - removals.loss[:, None]).nan_to_num(nan=-torch.inf).flatten().cpu()
-    moves: list[Move] = []
-    splits, goings = [0] * components, [0] * components
-    order = price.argsort(descending=True, stable=True).tolist()
-    worth = [place for place in order if float(price[place]) >= -hopeless]
-    every = [Move(removals.ways[place // components], place % components) for place in worth]
-    # Those tried before are split in other ways this time.
-    for move in sorted(every, key=tried.__contains__):
-        gone, half = move.way.gone, move.split
-        if len(moves) == most:
-            break
-        if half in move.way or max(splits[half], goings[gone]) >= max(1, most // SHARE):
-            continue
-        moves.append(move)
-        splits[half] += 1
-        goings[gone] += 1
-    return moves
-
-
-def made_of(view: View, halves: Halves, move: Move) -> Float64[Tensor, "K S"]:
-    """The shares that a move gives the components: the second half takes the place of the one that is gone."""
-    share = without(view, move.way)
-    first = halves.first[move.split] * share[move.split]
-    share[move.way.gone] = share[move.split] - first
-    share[move.split] = first
-    return share
+            if self.track.interrupted:
+                return None
+            least = peak.level(now, heat) - now.short * heat.field.weight if peak.sound else -math.inf
+            at = [i for i in self.track.leaders(heat, now.keep) if float(heat.standing.bound[i]) >= least]
+            if not at:
+                return None
+            heat = Heat(heat.runners.pick(at), heat.standing.pick(at), heat.field)
+            runners = heat.runners
+            # What has come back to where it was made is no success, if it has come a little further.
+            if len(at) == 1 and peak.same(heat):
+                return None
+        best = Peak(heat, self.track, self.climb.sample)
+        return best if peak.bettered(best) else None

@@ -57,13 +57,12 @@ QUICK = Effort(
 )
 
 CLIMB = Climb(
-    rounds=30,
     misses=2,
     sample=2000,
     splits=4,
     settling=8,
-    moves=24,
-    heats=(Round(2500, 12, 8), Round(BROAD, 10, 1), Round(BROAD, 60, 1)),
+    moves=4,
+    heats=(Round(2500, 12, 8, 0.03), Round(BROAD, 10, 1, 0.005), Round(BROAD, 60, 1)),
 )
 
 STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB)

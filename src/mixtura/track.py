@@ -1,5 +1,6 @@
 """Track: the rows that restarts run on before the end, what is told of them, and which of them lead."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -43,11 +44,13 @@ class Round(NamedTuple):
         rows: how many to look at.
         passes: for how many passes.
         keep: how many go on.
+        short: nats a row by which moves of local search may be short of what they were made of, and go on.
     """
 
     rows: int
     passes: int
     keep: int
+    short: float = math.inf
 
 
 class Runners(NamedTuple):

@@ -1,0 +1,257 @@
+"""Moves: one component less and another one split, priced by what the rows of a sample say of a mixture."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from mixtura.e_step import scorer
+from mixtura.mixture import Mixture
+from mixtura.plan import Ground
+from mixtura.record import Record
+from mixtura.rows import Scratch
+from mixtura.running import weighted_runs
+from mixtura.sound import counted
+from mixtura.start import ENTRIES, mixture_from
+from mixtura.survey import Sample
+
+HOPELESS = 1.0
+"""Nats a row that a move may be expected to lose and still be tried: EM often brings back more than was lost."""
+
+LEAST = 1e-3
+"""Share below which a row does not count when a component is split."""
+
+FEW = 64
+"""Most components, and pairs, of which it is worked out what their going costs."""
+
+SHARE = 4
+"""No component is split, and none is taken away, in more than this part of a round's moves: a quarter."""
+
+
+class Way(NamedTuple):
+    """A way to have one component less.
+
+    Attributes:
+        gone: the component that is taken away.
+        into: the one that it joins; −1 divides its rows among all others.
+    """
+
+    gone: int
+    into: int
+
+
+class Move(NamedTuple):
+    """One component less, another one split.
+
+    Attributes:
+        way: to have one less.
+        split: the component that is split.
+    """
+
+    way: Way
+    split: int
+
+
+class View(NamedTuple):
+    """What one mixture says of the rows of a sample.
+
+    Attributes:
+        model: the mixture.
+        sample: the rows.
+        joint: (K, S), log πₖ p(x | k).
+        density: (S,), log p(x).
+        share: (K, S), p(k | x).
+    """
+
+    model: Mixture
+    sample: Sample
+    joint: Float64[Tensor, "K S"]
+    density: Float64[Tensor, "S"]
+    share: Float64[Tensor, "K S"]
+
+
+class Halves(NamedTuple):
+    """The best split of every component that was found.
+
+    Attributes:
+        first: (K, S), what part of a row's share in the component the first half takes.
+        gain: (K,), nats that the two halves explain more of the component's rows.
+    """
+
+    first: Float64[Tensor, "K S"]
+    gain: Float64[Tensor, "K"]
+
+
+class Removals(NamedTuple):
+    """Ways to have one component less.
+
+    Attributes:
+        ways: (O,) of them.
+        loss: (O,), nats that each costs, after the others' M-step.
+    """
+
+    ways: list[Way]
+    loss: Float64[Tensor, "O"]
+
+
+# ---- what the rows say of a mixture
+
+
+def log_joint(model: Mixture, sample: Sample) -> Float64[Tensor, "R K S"]:
+    """log πₖ p(x | k) of the rows of a sample."""
+    x = sample.x.mT.contiguous()
+    return scorer(model, Scratch(), torch.float64, x.device).log_joint(x)[0]
+
+
+def seen(model: Mixture, sample: Sample) -> View:
+    """What a mixture, one restart, says of the rows of a sample."""
+    joint = log_joint(model, sample)[0]
+    density = joint.logsumexp(0)
+    return View(model, sample, joint, density, (joint - density).exp())
+
+
+# ---- one component more
+
+
+def split(view: View, draws: Float64[Tensor, "M K 2"], settling: int, ground: Ground) -> Halves:
+    """Split every component: rows to the nearer of two of its rows, then EM with two components on its rows alone.
+
+    Args:
+        view: the mixture and the rows.
+        draws: uniform numbers that choose the two rows, by their share.
+        settling: passes of EM.
+        ground: for the structure and the M-step.
+    """
+    ways, components, _ = draws.shape
+    batch = max(1, ENTRIES // (2 * ways * len(view.density)))
+    each = [
+        _split(view, list(range(at, min(at + batch, components))), draws[:, at : at + batch], settling, ground)
+        for at in range(0, components, batch)
+    ]
+    return Halves(*(torch.cat(parts) for parts in zip(*each, strict=True)))
+
+
+def _split(view: View, at: list[int], draws: Float64[Tensor, "M k 2"], settling: int, ground: Ground) -> Halves:
+    sample, ways = view.sample, len(draws)
+    share = view.share[at]
+    unit = ground.plan.structure.unit(1, 2, sample.x.shape[1]).to(sample.x.device)
+    part = (nearer(view, at, draws) * share[:, None]).flatten(0, 1)
+    weight = torch.where(share > LEAST, share * sample.weight, 0.0)
+    alone = (weight * (view.joint[at] - view.model.log_weight[0, at, None])).sum(1)
+    start = mixture_from(part, sample, unit, ground.rule)
+    # Halves without the rows that make a component sound are not followed.
+    rows = (part @ sample.weight) * (ground.facts.weight / float(sample.weight.sum()))
+    worth = counted(start, rows).all(1).nonzero()[:, 0]
+    gain, moved = alone.new_full((len(part),), -torch.inf), start
+    if len(worth):
+        which = (worth % len(at)).numpy()
+        some, bound = weighted_runs(start.take(worth.to(rows.device)), which, sample.x, weight, ground.rule, settling)
+        gain[worth] = bound - alone.repeat(ways)[worth]
+        moved = start.put(worth, some)
+    gain, best = gain.view(ways, -1).nan_to_num(nan=-torch.inf).max(0)
+    chosen = moved.take(best * len(at) + torch.arange(len(at), device=best.device))
+    joint = log_joint(chosen, sample)
+    return Halves((joint[:, 0] - joint.logsumexp(1)).exp(), gain)
+
+
+def nearer(view: View, at: list[int], draws: Float64[Tensor, "M k 2"]) -> Float64[Tensor, "M k 2 S"]:
+    """Which of two of its rows each row is nearer to, by the component's own distance: 1 for that one, else 0."""
+    sample, ways = view.sample, len(draws)
+    below = (view.share[at] * sample.weight).cumsum(1)
+    # 1 − 1e-9: rounding must not choose a row beyond the last one.
+    chance = (draws * below[:, -1:] * (1 - 1e-9)).transpose(0, 1).flatten(1).contiguous()
+    rows = torch.searchsorted(below, chance).clamp_max(len(sample.x) - 1)
+    ends = sample.x[rows].view(len(at), ways, 2, -1).transpose(0, 1)
+    # This is one linear function of x.
+    across = view.model.pick(at).take([0] * ways).covariance.solve(ends[..., 1, :] - ends[..., 0, :])
+    level = (across * ends.mean(2)).sum(-1)
+    first = (across @ sample.x.mT < level[..., None]).to(below)
+    return torch.stack([first, 1 - first], 2)
+
+
+# ---- one component less
+
+
+def removed(view: View, ground: Ground) -> Removals:
+    """Components that may go, and of the pairs that overlap most one that joins the other: few of many."""
+    share, weight = view.share, view.sample.weight
+    # Without component k the density of a row is (1 − p(k | x)) p(x) / (1 − πₖ), while the others stay as they are.
+    others = (1 - view.model.log_weight[0].exp()).clamp_min(1e-300).log() * weight.sum()
+    cost = others - (1 - share).clamp_min(1e-300).log() @ weight
+    alone = cost.argsort(stable=True)[:FEW].tolist()
+    ways = [Way(k, -1) for k in alone] + overlapping(share, weight)[:FEW]
+    components, rows = share.shape
+    batch = max(1, ENTRIES // (components * rows))
+    unit = ground.plan.structure.unit(1, components - 1, view.sample.x.shape[1]).to(share.device)
+    level = []
+    for at in range(0, len(ways), batch):
+        left = torch.stack([without(view, way)[torch.arange(components) != way.gone] for way in ways[at : at + batch]])
+        density = log_joint(mixture_from(left, view.sample, unit, ground.rule), view.sample).logsumexp(1)
+        level.append(density @ weight)
+    return Removals(ways, view.density @ weight - torch.cat(level))
+
+
+def overlapping(share: Float64[Tensor, "K S"], weight: Float64[Tensor, "S"]) -> list[Way]:
+    """As many pairs of components as there are components: those whose shares are most alike, by their cosine."""
+    length = ((share * weight) * share).sum(1).sqrt().clamp_min(1e-300)
+    alike = ((share * weight) @ share.mT) / (length[:, None] * length)
+    first, second = torch.triu_indices(len(share), len(share), 1, device=share.device)
+    order = alike[first, second].argsort(descending=True, stable=True)[: len(share)]
+    return [Way(*pair) for pair in zip(second[order].tolist(), first[order].tolist(), strict=True)]
+
+
+def without(view: View, way: Way) -> Float64[Tensor, "K S"]:
+    """The shares of the others where a component has gone, whose own are 0."""
+    if way.into < 0:
+        joint = view.joint.clone()
+        joint[way.gone] = -torch.inf
+        return joint.softmax(0)
+    share = view.share.clone()
+    share[way.into] += share[way.gone]
+    share[way.gone] = 0
+    return share
+
+
+# ---- both together
+
+
+def chosen(halves: Halves, removals: Removals, most: int, hopeless: float, tried: set[Move]) -> list[Move]:
+    """The moves that promise most, of different kinds; none that is expected to lose more than ``hopeless`` nats."""
+    components = len(halves.gain)
+    price = (halves.gain - removals.loss[:, None]).nan_to_num(nan=-torch.inf).flatten().cpu()
+    moves: list[Move] = []
+    splits, goings = [0] * components, [0] * components
+    order = price.argsort(descending=True, stable=True).tolist()
+    worth = [place for place in order if float(price[place]) >= -hopeless]
+    every = [Move(removals.ways[place // components], place % components) for place in worth]
+    # Those tried before are split in other ways this time.
+    for move in sorted(every, key=tried.__contains__):
+        gone, half = move.way.gone, move.split
+        if len(moves) == most:
+            break
+        if half in move.way or max(splits[half], goings[gone]) >= max(1, most // SHARE):
+            continue
+        moves.append(move)
+        splits[half] += 1
+        goings[gone] += 1
+    return moves
+
+
+def made_of(view: View, halves: Halves, move: Move) -> Float64[Tensor, "K S"]:
+    """The shares that a move gives the components: the second half takes the place of the one that is gone."""
+    share = without(view, move.way)
+    first = halves.first[move.split] * share[move.split]
+    share[move.way.gone] = share[move.split] - first
+    share[move.split] = first
+    return share
+
+
+def started(view: View, halves: Halves, moves: list[Move], ground: Ground) -> Mixture:
+    """Where moves lead: the mixtures that their shares give."""
+    batch = max(1, ENTRIES // view.share.numel())
+    made = []
+    for at in range(0, len(moves), batch):
+        share = torch.stack([made_of(view, halves, move) for move in moves[at : at + batch]])
+        made.append(mixture_from(share, view.sample, ground.unit, ground.rule))
+    return Record.cat(made)
