@@ -577,6 +577,23 @@ def test_a_race_is_told():
     assert first._unscaled_dash_pattern != other._unscaled_dash_pattern
 
 
+def test_moves_begin_where_their_parent_stood():
+    race = [start("kmeans", "dropped", np.nan, [-5.0, -4.0, -3.0], [(180, 3)]) | {"parent": None, "begins": 0}]
+    moves = [
+        start("move", "dropped", np.nan, [-3.5, -2.9], [(180, 2)]) | {"parent": 0, "begins": 3},
+        start("move", "dropped", np.nan, [-3.6], [(180, 1)]) | {"parent": 0, "begins": 3},
+        start("move", "converged", -300.0, [-2.8, -2.5], [(180, 2)]) | {"parent": 1, "begins": 5},
+    ]
+    ax = plot.starts(Raced(race + moves))
+    lines = {line.get_gid(): line for line in ax.lines}
+    np.testing.assert_array_equal(lines["start 1"].get_xdata(), [4, 5])
+    np.testing.assert_array_equal(lines["start 3"].get_xdata(), [6, 7])
+    assert lines["start 3 end"].get_xdata()[0] == 7
+    thick = {at for at in range(4) if lines[f"start {at}"].get_linewidth() > 2}
+    assert thick == {0, 1, 3}, "the winner's line goes back to the start that raced"
+    assert noted(ax).startswith("local search: 2 of 3 moves led to the best; best: −300.00 nats")
+
+
 def test_every_start_unsound_and_none_run():
     assert "best: −200.00 nats" in noted(plot.starts(Raced([TOLD[2]])))
     assert noted(plot.starts(Raced([TOLD[4]]))) == "1 of 1 starts had no pass"

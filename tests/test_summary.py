@@ -109,6 +109,50 @@ def test_how_it_was_found(statuses: list[tuple[str, float]], sentence: str) -> N
     assert words.how_found(started(statuses, -5.0)) == sentence
 
 
+def moved(moves: list[tuple[int, int | None]], ends: dict[int, float]) -> GaussianMixture:
+    """A fit with starts and moves, each with its search and parent, some of which were run to the end."""
+    gm = model(1)
+    gm.starts_ = [
+        {"kind": "kmeans" if parent is None else "move", "search": search, "parent": parent, "status": "dropped"}
+        | {"loglik": math.nan}
+        | ({"status": "converged", "loglik": ends[i]} if i in ends else {})
+        for i, (search, parent) in enumerate(moves)
+    ]
+    gm.loglik_, gm.status_, gm.n_iter_, gm.seed_ = max(ends.values()), "converged", 7, 3
+    return gm
+
+
+@pytest.mark.parametrize(
+    ("moves", "ends", "sentence"),
+    [
+        (
+            [(0, None), (0, None), (0, 1), (0, 2), (0, 2)],
+            {3: -5.0},
+            "2 starts raced; 2 of the 3 moves tried by local search led to the best",
+        ),
+        (
+            [(0, None), (0, None), (0, 0), (0, 0)],
+            {0: -5.0},
+            "2 starts raced; none of the 2 moves tried by local search was better",
+        ),
+        (
+            [(0, None), (0, 0), (1, None), (1, 2), (2, None)],
+            {1: -5.01, 3: -5.0, 4: -9.0},
+            "3 starts raced; 1 of the 2 moves tried by local search led to the best; 2 of the 3 independent searches "
+            "came to the same optimum",
+        ),
+        (
+            [(0, None), (0, 0), (1, None), (1, 2)],
+            {1: -5.0, 3: -7.0},
+            "2 starts raced; 1 of the 2 moves tried by local search led to the best; the best of 2 independent "
+            "searches, which no other reached",
+        ),
+    ],
+)
+def test_how_it_was_searched(moves: Any, ends: Any, sentence: str) -> None:
+    assert words.how_found(moved(moves, ends)) == f"{sentence}; seed 3, 7 iterations."
+
+
 def test_the_race_tells_its_own_story() -> None:
     gm = GaussianMixture(2, effort="quick", random_state=5).fit(load("faithful"))
     assert re.search(rf"{len(gm.starts_)} starts raced.*; seed 5, {gm.n_iter_} iterations\.", gm.summary())
