@@ -87,7 +87,8 @@ def test_search(tmp_path, capsys):
     }
     assert set(short) == set(example["WAYS"])
     assert short['effort="thorough"'] == 0.0
-    assert short['effort="standard"'] < 100 < short["one k-means start"]
+    assert short['effort="standard"'] < short["one k-means start"]
+    assert short["one k-means start"] > 50
     assert "independent searches" in said
     assert (tmp_path / "search.png").stat().st_size > 10_000
 

@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from cases import NAMES, clusters, onehot
+from cases import NAMES, OFF, clusters, onehot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
@@ -186,7 +186,8 @@ def test_a_weight_is_a_duplicate_by_default(name):
     X, _ = data()
     times = np.random.default_rng(4).integers(0, 4, size=N)
     weighted, repeated = fit(name, X, weight=times), fit(name, np.repeat(X, times, axis=0))
-    same(weighted, repeated)
+    # Warm rounds of rotations may be one more or less where sums of rows round otherwise.
+    same(weighted, repeated, max(1e-8, OFF.get(name, 0.0)))
     assert weighted.status_ == repeated.status_
 
 

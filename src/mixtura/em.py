@@ -233,8 +233,10 @@ class Standing(NamedTuple):
 
     def pick(self, at: list[int]) -> "Standing":
         """Some of them, in this order."""
-        model = self.model.take(torch.tensor(at).to(self.n.device))
-        return Standing(model, self.n[at], self.bound[at], self.passes[at], self.bounds[:, at], self.interrupted)
+        here = torch.tensor(at)
+        there = here.to(self.n.device)
+        run = self.passes[here], self.bounds[:, here], self.interrupted
+        return Standing(self.model.take(there), self.n[there], self.bound[here.to(self.bound.device)], *run)
 
 
 class Seen(NamedTuple):

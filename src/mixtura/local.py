@@ -12,6 +12,7 @@ from mixtura.moves import HOPELESS, Move, Removals, View, chosen, removed, seen,
 from mixtura.record import Record
 from mixtura.running import heat
 from mixtura.sound import soundness
+from mixtura.survey import Sample
 from mixtura.track import AGREE, Heat, Round, Runners, Track, twins
 
 GAIN = 0.5
@@ -63,13 +64,14 @@ class Peak:
 
     @cached_property
     def view(self) -> View:
-        """What it says of a sample."""
-        return seen(self.heat.runners.model, self.track.ground.part(self.sample))
+        """What it says of a sample, on the CPU."""
+        sample = Sample(*(t.cpu() for t in self.track.ground.part(self.sample)))
+        return seen(self.heat.runners.model.to("cpu"), sample)
 
     @cached_property
     def removals(self) -> Removals:
         """What its components are worth."""
-        return removed(self.view, self.track.ground)
+        return removed(self.view, self.track.ground.on_host)
 
     def level(self, now: Round, other: Heat) -> float:
         """What it comes to on the rows of another heat, in as many passes, nats."""
@@ -84,7 +86,7 @@ class Peak:
 
     def same(self, other: Heat) -> bool:
         """Another heat's first runner is at the same place."""
-        both = Record.cat([self.heat.runners.model, other.runners.model.take([0])])
+        both = Record.cat([self.heat.runners.model, other.runners.model.take(slice(1))])
         return bool(twins(both, self.track.ground.facts, AGREE)[0, 1])
 
     def bettered(self, other: "Peak") -> bool:
@@ -131,15 +133,15 @@ class LocalSearch:
 
     def moves(self, peak: Peak, number: int, tried: set[Move]) -> tuple[list[Move], Mixture | None]:
         """The moves that promise most, and where they lead; None where none is worth trying."""
-        ground, climb, components = self.track.ground, self.climb, peak.heat.runners.model.shape[1]
+        ground, climb, components = self.track.ground.on_host, self.climb, peak.heat.runners.model.shape[1]
         if components < 2:
             return [], None
         view, removals = peak.view, peak.removals
         draws = stream(ground.plan.seed, "split", self.key, number).random((climb.splits, components, 2))
-        halves = split(view, torch.from_numpy(draws).to(view.share.device), climb.settling, ground)
+        halves = split(view, torch.from_numpy(draws), climb.settling, ground)
         hopeless = HOPELESS * float(view.sample.weight.sum())
         moves = chosen(halves, removals, min(MOST, climb.moves * components), hopeless, tried)
-        return (moves, started(view, halves, moves, ground)) if moves else ([], None)
+        return (moves, started(view, halves, moves, ground).to(self.track.ground.rows.home)) if moves else ([], None)
 
     def tried(self, runners: Runners, peak: Peak) -> Peak | None:
         """The best of some moves, after all heats; None where none betters the peak."""

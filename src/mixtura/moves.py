@@ -135,7 +135,7 @@ def split(view: View, draws: Float64[Tensor, "M K 2"], settling: int, ground: Gr
 def _split(view: View, at: list[int], draws: Float64[Tensor, "M k 2"], settling: int, ground: Ground) -> Halves:
     sample, ways = view.sample, len(draws)
     share = view.share[at]
-    unit = ground.plan.structure.unit(1, 2, sample.x.shape[1]).to(sample.x.device)
+    unit = ground.plan.structure.unit(1, 2, sample.x.shape[1])
     part = (nearer(view, at, draws) * share[:, None]).flatten(0, 1)
     weight = torch.where(share > LEAST, share * sample.weight, 0.0)
     alone = (weight * (view.joint[at] - view.model.log_weight[0, at, None])).sum(1)
@@ -146,11 +146,11 @@ def _split(view: View, at: list[int], draws: Float64[Tensor, "M k 2"], settling:
     gain, moved = alone.new_full((len(part),), -torch.inf), start
     if len(worth):
         which = (worth % len(at)).numpy()
-        some, bound = weighted_runs(start.take(worth.to(rows.device)), which, sample.x, weight, ground.rule, settling)
+        some, bound = weighted_runs(start.take(worth), which, sample.x, weight, ground.rule, settling)
         gain[worth] = bound - alone.repeat(ways)[worth]
         moved = start.put(worth, some)
     gain, best = gain.view(ways, -1).nan_to_num(nan=-torch.inf).max(0)
-    chosen = moved.take(best * len(at) + torch.arange(len(at), device=best.device))
+    chosen = moved.take(best * len(at) + torch.arange(len(at)))
     joint = log_joint(chosen, sample)
     return Halves((joint[:, 0] - joint.logsumexp(1)).exp(), gain)
 
@@ -183,7 +183,7 @@ def removed(view: View, ground: Ground) -> Removals:
     ways = [Way(k, -1) for k in alone] + overlapping(share, weight)[:FEW]
     components, rows = share.shape
     batch = max(1, ENTRIES // (components * rows))
-    unit = ground.plan.structure.unit(1, components - 1, view.sample.x.shape[1]).to(share.device)
+    unit = ground.plan.structure.unit(1, components - 1, view.sample.x.shape[1])
     level = []
     for at in range(0, len(ways), batch):
         left = torch.stack([without(view, way)[torch.arange(components) != way.gone] for way in ways[at : at + batch]])
@@ -196,7 +196,7 @@ def overlapping(share: Float64[Tensor, "K S"], weight: Float64[Tensor, "S"]) -> 
     """As many pairs of components as there are components: those whose shares are most alike, by their cosine."""
     length = ((share * weight) * share).sum(1).sqrt().clamp_min(1e-300)
     alike = ((share * weight) @ share.mT) / (length[:, None] * length)
-    first, second = torch.triu_indices(len(share), len(share), 1, device=share.device)
+    first, second = torch.triu_indices(len(share), len(share), 1)
     order = alike[first, second].argsort(descending=True, stable=True)[: len(share)]
     return [Way(*pair) for pair in zip(second[order].tolist(), first[order].tolist(), strict=True)]
 
@@ -219,7 +219,7 @@ def without(view: View, way: Way) -> Float64[Tensor, "K S"]:
 def chosen(halves: Halves, removals: Removals, most: int, hopeless: float, tried: set[Move]) -> list[Move]:
     """The moves that promise most, of different kinds; none that is expected to lose more than ``hopeless`` nats."""
     components = len(halves.gain)
-    price = (halves.gain - removals.loss[:, None]).nan_to_num(nan=-torch.inf).flatten().cpu()
+    price = (halves.gain - removals.loss[:, None]).nan_to_num(nan=-torch.inf).flatten()
     moves: list[Move] = []
     splits, goings = [0] * components, [0] * components
     order = price.argsort(descending=True, stable=True).tolist()

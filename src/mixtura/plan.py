@@ -114,6 +114,13 @@ class Ground(NamedTuple):
     floor: Floor
     rule: Rule
 
+    @property
+    def on_host(self) -> "Ground":
+        """The same, all but the rows on the CPU: for many small steps, which a device would only wait for."""
+        floor = self.floor._replace(least=None if self.floor.least is None else self.floor.least.cpu())
+        sample = Sample(*(t.cpu() for t in self.sample))
+        return self._replace(sample=sample, unit=self.unit.to("cpu"), floor=floor, rule=Likelihood(floor))
+
     def part(self, size: int, *, whole: bool = True) -> Sample:
         """At most ``size`` rows of the survey, drawn by weight; a smaller part is the beginning of a larger one.
 

@@ -91,7 +91,7 @@ def weighted_runs(
     rule: Rule,
     passes: int,
 ) -> tuple[Mixture, Float64[Tensor, "R"]]:
-    """Plain EM of many small mixtures for some passes, each on the same rows with weights of its own.
+    """Plain EM of many small mixtures for some passes, on the CPU, each on the same rows with weights of its own.
 
     Args:
         model: the starts.
@@ -108,7 +108,7 @@ def weighted_runs(
     models: list[Mixture] = []
     bounds: list[Tensor] = []
     places: list[np.ndarray] = []
-    if groups.serves(model.covariance, x.shape[1], x.dtype) and x.device.type == "cpu" and isinstance(rule, Likelihood):
+    if groups.serves(model.covariance, x.shape[1], x.dtype) and isinstance(rule, Likelihood):
         moved, bound, calm = groups.run(model, which, x, weight, rule.floor, passes)
         places.append(calm.nonzero()[0])
         models.append(moved.take(torch.from_numpy(places[0])))
@@ -117,13 +117,13 @@ def weighted_runs(
     for group in np.unique(which[left]):
         at = left[which[left] == group]
         some = weight[group] > 0
-        rows = Rows(Array(x[some], weight[group][some]), dtype=x.dtype, device=x.device)
+        rows = Rows(Array(x[some], weight[group][some]), dtype=x.dtype)
         start = model.take(torch.from_numpy(at)).shifted(-rows.origin)
         last = converge(start, rows, rule, Still(0.0), passes).turn
         places.append(at)
         models.append(last.model.shifted(rows.origin))
         bounds.append(last.bound)
-    order = torch.from_numpy(np.argsort(np.concatenate(places))).to(x.device)
+    order = torch.from_numpy(np.argsort(np.concatenate(places)))
     return Mixture.cat(models).take(order), torch.cat(bounds)[order]
 
 
