@@ -11,7 +11,7 @@ from mixtura.covariance import STRUCTURES, Floor
 from mixtura.draws import stream
 from mixtura.em import Likelihood
 from mixtura.kmeans import lloyd, nearest, one_hot, plusplus, squared_distances
-from mixtura.start import RACERS, Draw, kmeans, mixture_from, partition, random_from_data, whiten
+from mixtura.start import STARTS, Draw, kmeans, mixture_from, partition, random_from_data, whiten
 from mixtura.survey import Sample
 
 EVERY = pytest.mark.parametrize("name", NAMES)
@@ -135,9 +135,9 @@ def test_squared_distances_do_not_cancel():
 # ---- partitions
 
 
-@pytest.mark.parametrize("start", list(RACERS))
+@pytest.mark.parametrize("start", list(STARTS))
 def test_every_start_shares_out_each_row(start, data):
-    r = RACERS[start](Draw(sample_of(data[0]), 4, 7, 3))
+    r = STARTS[start](Draw(sample_of(data[0]), 4, 7, 3))
     assert r.shape == (3, 4, len(data[0]))
     torch.testing.assert_close(r.sum(1), torch.ones(3, len(data[0])).double())
     if start != "random":
@@ -146,19 +146,19 @@ def test_every_start_shares_out_each_row(start, data):
     assert not torch.equal(r[0], r[1])
 
 
-@pytest.mark.parametrize("start", list(RACERS))
+@pytest.mark.parametrize("start", list(STARTS))
 def test_a_restart_has_its_own_stream(start, data):
     """The number of restarts changes none of them."""
     sample = sample_of(data[0])
-    few, many = RACERS[start](Draw(sample, 3, 7, 2)), RACERS[start](Draw(sample, 3, 7, 5))
+    few, many = STARTS[start](Draw(sample, 3, 7, 2)), STARTS[start](Draw(sample, 3, 7, 5))
     assert torch.equal(few, many[:2])
-    assert torch.equal(few, RACERS[start](Draw(sample, 3, 7, 2)))
-    assert not torch.equal(few, RACERS[start](Draw(sample, 3, 8, 2)))
+    assert torch.equal(few, STARTS[start](Draw(sample, 3, 7, 2)))
+    assert not torch.equal(few, STARTS[start](Draw(sample, 3, 8, 2)))
 
 
-@pytest.mark.parametrize("start", list(RACERS))
+@pytest.mark.parametrize("start", list(STARTS))
 def test_one_component_takes_all(start, data):
-    assert bool((RACERS[start](Draw(sample_of(data[0]), 1, 0, 2)) == 1).all())
+    assert bool((STARTS[start](Draw(sample_of(data[0]), 1, 0, 2)) == 1).all())
 
 
 def test_kmeans_finds_separated_clusters():

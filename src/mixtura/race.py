@@ -8,7 +8,7 @@ from torch import Tensor
 from mixtura.local import Climb
 from mixtura.mixture import Mixture
 from mixtura.record import Record
-from mixtura.start import ENTRIES, RACERS, ROUNDS, Draw, mixture_from
+from mixtura.start import ENTRIES, ROUNDS, STARTS, Draw, mixture_from
 from mixtura.stop import Still
 from mixtura.track import AGREE, BROAD, Round, Runners, Track, agreed, twins
 
@@ -57,7 +57,7 @@ QUICK = Effort(
 )
 
 CLIMB = Climb(
-    misses=2,
+    misses=3,
     sample=2000,
     splits=4,
     settling=8,
@@ -122,7 +122,7 @@ class Race:
         waiting: list[Tensor] = []
         for kind, count in opening.items():
             draw = Draw(sample, ground.plan.components, ground.plan.seed, count, seen, ROUNDS)
-            waiting.append(RACERS[kind](draw))
+            waiting.append(STARTS[kind](draw))
             seen += count
             # A few turns of the ring for many starts, as far as memory allows.
             if kind == list(opening)[-1] or sum(r.numel() for r in waiting) > ENTRIES:

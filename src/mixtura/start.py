@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +31,8 @@ CANCELS = 1e-8
 ROUNDS = 12
 """Rounds of k-means in a race; EM goes on from there."""
 
-GROUPS, FEW_GROUPS, GROUPING = 256, 64, 10
-"""Groups of rows that the hierarchical start joins, by name and in a race, and the rounds of k-means that make them."""
+GROUPS, GROUPING = 256, 10
+"""Groups of rows that the hierarchical start joins, and the rounds of k-means that make them."""
 
 COMPACT = 0.3
 """Variance that small groups are pulled to, as a share of what K clusters without gaps would have."""
@@ -72,13 +71,6 @@ def kmeans(draw: Draw) -> Float64[Tensor, "R K S"]:
     return partition(lloyd(draw.sample, _seeds(draw), draw.rounds), draw.sample)
 
 
-def standardised(draw: Draw) -> Float64[Tensor, "R K S"]:
-    """k-means on columns of equal variance."""
-    x, weight = draw.sample
-    variance = (weight[:, None] * centred(draw.sample).square()).sum(0) / weight.sum()
-    return kmeans(draw._replace(sample=Sample(x / torch.where(variance > 0, variance, 1.0).sqrt(), weight)))
-
-
 def whitened(draw: Draw) -> Float64[Tensor, "R K S"]:
     """k-means on rows made uncorrelated, with the same variance in every direction: it sees long thin clusters."""
     return kmeans(draw._replace(sample=whiten(draw.sample)))
@@ -98,20 +90,15 @@ def random_from_data(draw: Draw) -> Float64[Tensor, "R K S"]:
     return partition(x[at], draw.sample)
 
 
-def whitened_rows(draw: Draw) -> Float64[Tensor, "R K S"]:
-    """Rows to the nearest of K different rows, measured on whitened rows: random partitions of every shape."""
-    return random_from_data(draw._replace(sample=whiten(draw.sample)))
-
-
-def hierarchical(draw: Draw, groups: int = GROUPS) -> Float64[Tensor, "R K S"]:
+def hierarchical(draw: Draw) -> Float64[Tensor, "R K S"]:
     """Model-based agglomeration (Banfield & Raftery 1993; Fraley 1998) of whitened rows.
 
-    Up to ``groups`` rows are joined one by one; of more, k-means first makes as many groups, whose counts, means and
+    Up to ``GROUPS`` rows are joined one by one; of more, k-means first makes as many groups, whose counts, means and
     scatters say all that the criterion asks of them.
     """
     x, weight = whiten(draw.sample)
     restarts, components, features = draw.restarts, draw.components, x.shape[1]
-    size = min(len(x), max(groups, components))
+    size = min(len(x), max(GROUPS, components))
     if size == len(x):
         near = torch.arange(size, device=x.device).repeat(restarts, 1)
     else:
@@ -158,14 +145,6 @@ STARTS: dict[str, Start] = {
     "hierarchical": hierarchical,
 }
 """Starts by the names that users give: each makes responsibilities (R, K, S) on the sample."""
-
-RACERS: dict[str, Start] = {
-    **STARTS,
-    "standardised": standardised,
-    "whitened_rows": whitened_rows,
-    "hierarchical": partial(hierarchical, groups=FEW_GROUPS),
-}
-"""Starts by the names under which they enter a race."""
 
 
 def partition(centres: Float64[Tensor, "R K D"], sample: Sample) -> Float64[Tensor, "R K S"]:
