@@ -105,7 +105,7 @@ class Track:
         self.ground, self.settled = ground, settled
         self.told: list[dict[str, Any]] = []
         self.search, self.interrupted = 0, False
-        self._field: tuple[tuple[int, bool], Field] | None = None
+        self._fields: dict[tuple[int, bool], Field] = {}
 
     def enter(self, model: Mixture, kinds: Iterable[str], parent: int | None = None) -> Runners:
         """Restarts that join, one of each kind named, made of the start ``parent`` or anew; told of from now on."""
@@ -131,9 +131,9 @@ class Track:
         """Rows to run on: in float32 where there is much to count and that is enough."""
         facts, coarse = self.ground.facts, self._much(rows, model) and self.ground.coarsely(model)
         which = (min(rows, len(facts.sample.x)) if facts.complete else rows, coarse)
-        if self._field is None or self._field[0] != which:
-            self._field = which, self.ground.field(rows, coarse)
-        return self._field[1]
+        if which not in self._fields:
+            self._fields[which] = self.ground.field(rows, coarse)
+        return self._fields[which]
 
     def _much(self, rows: int, model: Mixture) -> bool:
         """Float32 saves more than it costs to begin with it."""
