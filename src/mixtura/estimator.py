@@ -68,8 +68,8 @@ class GaussianMixture(PublishedMixture):
             scikit-learn).
         effort: how hard to look: ``"quick"``, a race of a few starts, for exploring; ``"standard"``, a race and then
             local search, which takes a component away and splits another one until that gains nothing (Ueda et al.
-            2000); ``"thorough"``, such searches one after the other, until two have come to the best optimum (six at
-            most).
+            2000); ``"thorough"``, such searches one after the other, until three have come to the best optimum (eight
+            at most).
         weights_init: (K,) starting weights. Giving any of these three makes one start, the rest of it from k-means
             (begun at ``means_init`` where given); ``n_init`` and ``init_params`` then have no effect.
         means_init: (K, D) starting means.

@@ -26,7 +26,8 @@ class Effort(NamedTuple):
         later: what the better ones then run.
         per_row: nats a row that the end may leave to gain.
         climb: how a local search goes on from the leader; None is none.
-        searches: most independent searches, which end when two of them agree.
+        searches: most independent searches.
+        agree: as many of them that have come to the best optimum end it.
     """
 
     sample: int
@@ -36,6 +37,7 @@ class Effort(NamedTuple):
     per_row: float
     climb: Climb | None = None
     searches: int = 1
+    agree: int = 1
 
     @property
     def settled(self) -> Still:
@@ -70,7 +72,7 @@ STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB)
 EFFORTS: dict[str, Effort] = {
     "quick": QUICK,
     "standard": STANDARD,
-    "thorough": STANDARD._replace(searches=6),
+    "thorough": STANDARD._replace(searches=8, agree=3),
 }
 """What ``effort`` stands for."""
 

@@ -33,7 +33,7 @@ def searches(effort: Effort, count: int | None = None) -> Callable[[Ground], Fou
 
     Args:
         effort: how hard each of them looks.
-        count: how many; None is as many as the effort says, ended when the best optimum was found twice.
+        count: how many; None is as many as the effort says, ended when the best optimum was found often enough.
     """
 
     def search(ground: Ground) -> Found:
@@ -50,20 +50,20 @@ def searches(effort: Effort, count: int | None = None) -> Callable[[Ground], Fou
                 peaks.append(LocalSearch(track, effort.climb, number).run(runners.pick([0])))
                 runners = peaks[-1].runners
             ends.append(runners)
-            if track.interrupted or (count is None and found_twice(peaks, ground.facts)):
+            if track.interrupted or (count is None and found(peaks, ground.facts) >= effort.agree):
                 break
         return track.home_stretch(joined(ends))
 
     return search
 
 
-def found_twice(peaks: list[Heat], facts: Survey) -> bool:
-    """Two searches have come to the best of these optima, which is sound."""
-    if len(peaks) < 2:
-        return False
+def found(peaks: list[Heat], facts: Survey) -> int:
+    """How many searches have come to the best of these optima; 0 where it is not sound."""
+    if not peaks:
+        return 0
     bound = torch.cat([peak.standing.bound.cpu() for peak in peaks])
     sound = torch.cat([soundness(peak.standing.model, peak.standing.n, facts).sound for peak in peaks])
-    bound = torch.where(sound, bound, -torch.inf)
-    near = (bound - bound.max()).abs() <= AGREE_NATS
-    alike = twins(Record.cat([peak.runners.model for peak in peaks]), facts, AGREE)[int(bound.argmax())]
-    return int((near & alike).sum()) > 1
+    best = int(torch.where(sound, bound, -torch.inf).argmax())
+    near = sound & ((bound - bound[best]).abs() <= AGREE_NATS)
+    alike = twins(Record.cat([peak.runners.model for peak in peaks]), facts, AGREE)[best]
+    return int((near & alike).sum())
