@@ -38,6 +38,9 @@ PLAIN = 50
 FIRST = 1000
 """The first seed: those below are for tests."""
 
+ROUNDING = 1e-6
+"""Nats by which ends of the same optimum may differ."""
+
 TOGETHER = 5
 """Independent searches of one fit."""
 
@@ -68,7 +71,7 @@ def empty() -> dict[str, Any]:
 def raised(table: dict[str, Any], cell: str, loglik: float, by: str) -> bool:
     """Raise a cell of the table to a sound fit's likelihood, if that is more."""
     row = table.setdefault(cell, empty())
-    if row["best"] is not None and loglik <= row["best"]:
+    if row["best"] is not None and loglik <= row["best"] + ROUNDING:
         return False
     row["best"], row["by"] = loglik, by
     return True
