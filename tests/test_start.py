@@ -28,6 +28,12 @@ def data():
     return X, labels
 
 
+@pytest.fixture
+def few_groups(monkeypatch):
+    """Fewer groups than the data have rows, so that the hierarchical start draws some."""
+    monkeypatch.setattr("mixtura.start.GROUPS", 64)
+
+
 # ---- seeds
 
 
@@ -136,7 +142,7 @@ def test_squared_distances_do_not_cancel():
 
 
 @pytest.mark.parametrize("start", list(STARTS))
-def test_every_start_shares_out_each_row(start, data):
+def test_every_start_shares_out_each_row(start, data, few_groups):
     r = STARTS[start](Draw(sample_of(data[0]), 4, 7, 3))
     assert r.shape == (3, 4, len(data[0]))
     torch.testing.assert_close(r.sum(1), torch.ones(3, len(data[0])).double())
@@ -147,7 +153,7 @@ def test_every_start_shares_out_each_row(start, data):
 
 
 @pytest.mark.parametrize("start", list(STARTS))
-def test_a_restart_has_its_own_stream(start, data):
+def test_a_restart_has_its_own_stream(start, data, few_groups):
     """The number of restarts changes none of them."""
     sample = sample_of(data[0])
     few, many = STARTS[start](Draw(sample, 3, 7, 2)), STARTS[start](Draw(sample, 3, 7, 5))
