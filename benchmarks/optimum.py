@@ -226,6 +226,8 @@ def show() -> None:
         for name in ("known", "real", "tutorial", "small")
     }
     on_known, on_real, easy, tiny = last.values()
+    # Counted anew: the best known may have risen since.
+    on_real |= {effort: summed_up(on_real["cells"], effort, known_best()) for effort in WANTED}
     others = {name: f"{share:.0%}" for name, share in on_known["others"].items()}
     rows = [
         (

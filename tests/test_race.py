@@ -94,7 +94,7 @@ def test_independent_races_differ_and_the_best_is_kept():
     model = fits(x, n_init=3, effort="quick")
     assert len(model.starts_) == 3 * EFFORTS["quick"].starts
     ends = [start["loglik"] for start in model.starts_ if start["status"] == "converged"]
-    last = EFFORTS["quick"].later[-1].keep
+    last = EFFORTS["quick"].rounds[-1].keep
     assert len(ends) == 3 * last
     assert model.loglik_ == max(ends)
     first = fits(x, n_init=1, effort="quick")
@@ -124,7 +124,7 @@ def test_the_likelihood_is_that_of_the_rows(name, monkeypatch):
     monkeypatch.setattr("mixtura.track.MUCH", 1)
     x = hard(8000)
     model = fits(x, covariance_type=name, effort="quick")
-    whole = len(EFFORTS["quick"].later) + 3  # the rounds, all rows in float32, and once more
+    whole = len(EFFORTS["quick"].rounds) + 2  # the rounds, all rows in float32, and once more
     assert any(len(start["stages"]) == whole for start in model.starts_), "nothing ran in float32"
     assert model.loglik_ == pytest.approx(float(model.score_samples(x).sum()), rel=1e-11)
 

@@ -22,8 +22,7 @@ class Effort(NamedTuple):
     Attributes:
         sample: how many rows starts are made from.
         opening: how many starts of each kind race.
-        first: what they run.
-        later: what the better ones then run.
+        rounds: what they run; the better ones go on.
         per_row: nats a row that the end may leave to gain.
         climb: how a local search goes on from the leader; None is none.
         searches: most independent searches.
@@ -32,8 +31,7 @@ class Effort(NamedTuple):
 
     sample: int
     opening: dict[str, int]
-    first: Round
-    later: tuple[Round, ...]
+    rounds: tuple[Round, ...]
     per_row: float
     climb: Climb | None = None
     searches: int = 1
@@ -53,8 +51,7 @@ class Effort(NamedTuple):
 QUICK = Effort(
     sample=1000,
     opening={"kmeans": 9, "whitened": 6},
-    first=Round(2000, 4, 6),
-    later=(Round(2000, 8, 2),),
+    rounds=(Round(2000, 4, 6), Round(2000, 8, 2)),
     per_row=1e-4,
 )
 
@@ -105,14 +102,14 @@ class Race:
         self.agreed = bool(twins(runners.model, facts, AGREE)[0].all())
         if self.agreed:
             return runners.pick([0])
-        for now in (effort.first, *effort.later):
+        for number, now in enumerate(effort.rounds):
             if len(runners.ids) == 1:
                 break
             heat = self.track.heat(runners, now.rows, now.passes)
             if heat.standing.interrupted:
                 return heat.runners.pick(self.track.leaders(heat, 1))
             ahead = self.track.leaders(heat, now.keep)
-            self.agreed = now is effort.first and agreed(heat.standing, ahead[0], facts)
+            self.agreed = number == 0 and agreed(heat.standing, ahead[0], facts)
             runners = heat.runners.pick(ahead[:1] if self.agreed else ahead)
         return runners
 

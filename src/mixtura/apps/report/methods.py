@@ -145,20 +145,18 @@ def _starts(facts: Facts) -> Iterator[Said]:
         yield f"EM was started once, from {next(iter(kinds))}{seed}.", ()
         return
     each = ", ".join(f"{count} from {kind}" for kind, count in kinds.items())
-    dropped = sum(start["status"] == "dropped" for start in raced)
-    kept = (
-        f"; {dropped} that fell behind were dropped on the way, and of the others the best sound one was kept"
-        if dropped and len(raced) == len(starts)
-        else "; those that fell behind were dropped on the way"
-        if len(raced) < len(starts)
-        else "; the best sound one was kept"
-    )
-    yield f"EM was started {len(raced)} times{seed}: {each}{kept}.", ()
-    if len(raced) < len(starts):
+    dropped, moves = sum(start["status"] == "dropped" for start in raced), len(starts) - len(raced)
+    kept = "the best sound one was kept"
+    if moves:
+        kept = "those that fell behind were dropped on the way"
+    elif dropped:
+        kept = f"{dropped} that fell behind were dropped on the way, and of the others {kept}"
+    yield f"EM was started {len(raced)} times{seed}: {each}; {kept}.", ()
+    if moves:
         searches = len({start["search"] for start in starts})
         each = "the best one" if searches == 1 else f"the best one of each of {searches} independent searches"
         yield (
-            f"From {each}, local search tried {len(starts) - len(raced)} moves that take one component away and split "
+            f"From {each}, local search tried {moves} moves that take one component away and split "
             f"another one, and kept those that were sound and better ({references.MOVES.short}).",
             (references.MOVES,),
         )
