@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from mixtura.cross import children
 from mixtura.draws import stream
 from mixtura.mixture import Mixture
 from mixtura.moves import HOPELESS, Move, Removals, View, chosen, removed, seen, split, started
@@ -20,6 +21,10 @@ GAIN = 0.5
 
 MOST = 64
 """Most moves that are tried in a round."""
+
+
+TURNS = 2
+"""Most times that two optima are crossed: the parents, then the best child and the better parent."""
 
 
 class Climb(NamedTuple):
@@ -106,42 +111,67 @@ class LocalSearch:
     Args:
         track: where moves run.
         climb: how many.
-        key: number that keys the random splits.
+        key: number that keys the random draws.
+
+    Attributes:
+        rounds: how many rounds of moves were made.
     """
 
     def __init__(self, track: Track, climb: Climb, key: int) -> None:
         self.track, self.climb, self.key = track, climb, key
+        self.rounds = 0
 
-    def run(self, runners: Runners) -> Heat:
+    def run(self, runners: Runners) -> Peak:
         """From a leader to an optimum that no move has bettered; Ctrl-C ends it with the best so far."""
-        track, climb = self.track, self.climb
-        *_, last = climb.heats
-        peak = Peak(track.heat(runners, last.rows, track.ground.plan.passes), track, climb.sample)
+        *_, last = self.climb.heats
+        heat = self.track.heat(runners, last.rows, self.track.ground.plan.passes)
+        return self.onward(Peak(heat, self.track, self.climb.sample))
+
+    def onward(self, peak: Peak) -> Peak:
+        """From an optimum to one that no move has bettered."""
         tried: set[Move] = set()
-        number = misses = 0
-        while misses < climb.misses and not track.interrupted:
-            moves, model = self.moves(peak, number, tried)
+        misses = 0
+        while misses < self.climb.misses and not self.track.interrupted:
+            moves, model = self.moves(peak, tried)
             if model is None:
                 break
-            best = self.tried(track.enter(model, ["move"] * len(moves), peak.heat.runners.ids[0]), peak)
-            if best is None or track.interrupted:
+            best = self.tried(self.entered(model, "move", peak), peak)
+            if best is None or self.track.interrupted:
                 misses, tried = misses + 1, tried | set(moves)
             else:
                 peak, tried, misses = best, set(), 0
-            number += 1
-        return peak.heat
+        return peak
 
-    def moves(self, peak: Peak, number: int, tried: set[Move]) -> tuple[list[Move], Mixture | None]:
+    def crossed(self, best: Peak, other: Peak, many: int) -> Peak:
+        """From children of two optima to one that no move has bettered: the first optimum where no child betters it."""
+        peak, ground = best, self.track.ground.on_host
+        components = best.heat.runners.model.shape[1]
+        for turn in range(TURNS):
+            draws = stream(ground.plan.seed, "cross", self.key, turn).random((many, components))
+            model = children(peak.view, other.view, torch.from_numpy(draws), ground)
+            child = None if model is None else self.tried(self.entered(model, "cross", peak), peak)
+            if child is None or self.track.interrupted:
+                break
+            peak, other = child, peak
+        return best if peak is best else self.onward(peak)
+
+    def entered(self, model: Mixture, kind: str, parent: Peak) -> Runners:
+        """What was made of an optimum, where the rows are counted."""
+        home = self.track.ground.rows.home
+        return self.track.enter(model.to(home), [kind] * model.shape[0], parent.heat.runners.ids[0])
+
+    def moves(self, peak: Peak, tried: set[Move]) -> tuple[list[Move], Mixture | None]:
         """The moves that promise most, and where they lead; None where none is worth trying."""
         ground, climb, components = self.track.ground.on_host, self.climb, peak.heat.runners.model.shape[1]
         if components < 2:
             return [], None
         view, removals = peak.view, peak.removals
-        draws = stream(ground.plan.seed, "split", self.key, number).random((climb.splits, components, 2))
+        draws = stream(ground.plan.seed, "split", self.key, self.rounds).random((climb.splits, components, 2))
+        self.rounds += 1
         halves = split(view, torch.from_numpy(draws), climb.settling, ground)
         hopeless = HOPELESS * float(view.sample.weight.sum())
         moves = chosen(halves, removals, min(MOST, climb.moves * components), hopeless, tried)
-        return (moves, started(view, halves, moves, ground).to(self.track.ground.rows.home)) if moves else ([], None)
+        return moves, started(view, halves, removals, moves, ground) if moves else None
 
     def tried(self, runners: Runners, peak: Peak) -> Peak | None:
         """The best of some moves, after all heats; None where none betters the peak."""

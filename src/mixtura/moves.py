@@ -13,7 +13,7 @@ from mixtura.record import Record
 from mixtura.rows import Scratch
 from mixtura.running import weighted_runs
 from mixtura.sound import counted
-from mixtura.start import ENTRIES, mixture_from
+from mixtura.start import ENTRIES, columns, mixture_from, mixture_of
 from mixtura.survey import Sample
 
 HOPELESS = 1.0
@@ -62,6 +62,8 @@ class View(NamedTuple):
         joint: (K, S), log πₖ p(x | k).
         density: (S,), log p(x).
         share: (K, S), p(k | x).
+        columns: (S, P), what is summed over rows for an M-step.
+        sums: (K, P), what they add up to by the shares.
     """
 
     model: Mixture
@@ -69,6 +71,8 @@ class View(NamedTuple):
     joint: Float64[Tensor, "K S"]
     density: Float64[Tensor, "S"]
     share: Float64[Tensor, "K S"]
+    columns: Float64[Tensor, "S P"]
+    sums: Float64[Tensor, "K P"]
 
 
 class Halves(NamedTuple):
@@ -89,10 +93,14 @@ class Removals(NamedTuple):
     Attributes:
         ways: (O,) of them.
         loss: (O,), nats that each costs, after the others' M-step.
+        rest: (O, S), the log density of which the others take their shares.
+        sums: (O, K, P), what the columns add up to by the shares that are left to the others.
     """
 
     ways: list[Way]
     loss: Float64[Tensor, "O"]
+    rest: Float64[Tensor, "O S"]
+    sums: Float64[Tensor, "O K P"]
 
 
 # ---- what the rows say of a mixture
@@ -108,7 +116,8 @@ def seen(model: Mixture, sample: Sample) -> View:
     """What a mixture, one restart, says of the rows of a sample."""
     joint = log_joint(model, sample)[0]
     density = joint.logsumexp(0)
-    return View(model, sample, joint, density, (joint - density).exp())
+    share, table = (joint - density).exp(), columns(sample, model.covariance)
+    return View(model, sample, joint, density, share, table, share @ table)
 
 
 # ---- one component more
@@ -177,40 +186,79 @@ def removed(view: View, ground: Ground) -> Removals:
     """Components that may go, and of the pairs that overlap most one that joins the other: few of many."""
     share, weight = view.share, view.sample.weight
     # Without component k the density of a row is (1 − p(k | x)) p(x) / (1 − πₖ), while the others stay as they are.
-    others = (1 - view.model.log_weight[0].exp()).clamp_min(1e-300).log() * weight.sum()
-    cost = others - (1 - share).clamp_min(1e-300).log() @ weight
+    scale = (1 - view.model.log_weight[0].exp()).clamp_min(1e-300).log() * weight.sum()
+    cost = scale - (1 - share).clamp_min(1e-300).log() @ weight
     alone = cost.argsort(stable=True)[:FEW].tolist()
     ways = [Way(k, -1) for k in alone] + overlapping(share, weight)[:FEW]
-    components, rows = share.shape
-    batch = max(1, ENTRIES // (components * rows))
-    unit = ground.plan.structure.unit(1, components - 1, view.sample.x.shape[1])
-    level = []
-    for at in range(0, len(ways), batch):
-        left = torch.stack([without(view, way)[torch.arange(components) != way.gone] for way in ways[at : at + batch]])
-        density = log_joint(mixture_from(left, view.sample, unit, ground.rule), view.sample).logsumexp(1)
-        level.append(density @ weight)
-    return Removals(ways, view.density @ weight - torch.cat(level))
+    solo = others(view.joint)
+    rest = torch.stack([view.density if way.into >= 0 else solo[way.gone] for way in ways])
+    sums = torch.stack([left(view, *each) for each in zip(ways, rest, strict=True)])
+    batch = max(1, ENTRIES // share.numel())
+    cuts = [slice(at, at + batch) for at in range(0, len(ways), batch)]
+    levels = torch.cat([level(view, ways[cut], rest[cut], sums[cut], ground) for cut in cuts])
+    return Removals(ways, view.density @ weight - levels, rest, sums)
+
+
+def level(
+    view: View, ways: list[Way], rest: Float64[Tensor, "O S"], sums: Float64[Tensor, "O K P"], ground: Ground
+) -> Float64[Tensor, "O"]:
+    """The log likelihood of the sample with one component less."""
+    components, sample = len(view.share), view.sample
+    kept = torch.tensor([[k for k in range(components) if k != way.gone] for way in ways])[..., None]
+
+    def shares() -> Float64[Tensor, "O k S"]:
+        each = [without(view, *both) for both in zip(ways, rest, strict=True)]
+        return torch.stack(each).take_along_dim(kept, 1)
+
+    unit = ground.plan.structure.unit(1, components - 1, sample.x.shape[1])
+    model = mixture_of(sums.take_along_dim(kept, 1), shares, sample, unit, ground.rule)
+    return log_joint(model, sample).logsumexp(1) @ sample.weight
+
+
+def others(joint: Float64[Tensor, "K S"]) -> Float64[Tensor, "K S"]:
+    """The log of what all components but one add up to, for each of them."""
+    (first, second), (best, _) = joint.topk(2, 0)
+    whole = 1 - torch.eye(len(joint), dtype=joint.dtype)
+    # Relative to the largest of the others, which is the second largest of all where the largest is left out.
+    each = first + (whole @ (joint - first).exp()).log()
+    behind = (joint - second).exp().scatter(0, best[None], 0.0).sum(0)
+    return each.scatter(0, best[None], (second + behind.log())[None])
 
 
 def overlapping(share: Float64[Tensor, "K S"], weight: Float64[Tensor, "S"]) -> list[Way]:
     """As many pairs of components as there are components: those whose shares are most alike, by their cosine."""
-    length = ((share * weight) * share).sum(1).sqrt().clamp_min(1e-300)
-    alike = ((share * weight) @ share.mT) / (length[:, None] * length)
+    alike = cosines(share, share, weight)
     first, second = torch.triu_indices(len(share), len(share), 1)
     order = alike[first, second].argsort(descending=True, stable=True)[: len(share)]
     return [Way(*pair) for pair in zip(second[order].tolist(), first[order].tolist(), strict=True)]
 
 
-def without(view: View, way: Way) -> Float64[Tensor, "K S"]:
-    """The shares of the others where a component has gone, whose own are 0."""
+def cosines(
+    one: Float64[Tensor, "K S"], other: Float64[Tensor, "M S"], weight: Float64[Tensor, "S"]
+) -> Float64[Tensor, "K M"]:
+    """How alike components are in the shares that they take of rows: 1 for the same, 0 for none in common."""
+    length = [((share * weight) * share).sum(1).sqrt().clamp_min(1e-300) for share in (one, other)]
+    return ((one * weight) @ other.mT) / (length[0][:, None] * length[1])
+
+
+def without(view: View, way: Way, rest: Float64[Tensor, "S"]) -> Float64[Tensor, "K S"]:
+    """The shares of the others in the ``rest`` where a component has gone, whose own are 0."""
     if way.into < 0:
-        joint = view.joint.clone()
-        joint[way.gone] = -torch.inf
-        return joint.softmax(0)
+        return (view.joint - rest).exp().index_fill(0, torch.tensor(way.gone), 0.0)
     share = view.share.clone()
     share[way.into] += share[way.gone]
     share[way.gone] = 0
     return share
+
+
+def left(view: View, way: Way, rest: Float64[Tensor, "S"]) -> Float64[Tensor, "K P"]:
+    """What the columns add up to by these shares."""
+    if way.into < 0:
+        return without(view, way, rest) @ view.columns
+    sums = view.sums.clone()
+    sums[way.into] += sums[way.gone]
+    sums[way.gone] = 0
+    return sums
 
 
 # ---- both together
@@ -238,20 +286,33 @@ def chosen(halves: Halves, removals: Removals, most: int, hopeless: float, tried
     return moves
 
 
-def made_of(view: View, halves: Halves, move: Move) -> Float64[Tensor, "K S"]:
+def made_of(view: View, halves: Halves, removals: Removals, move: Move) -> Float64[Tensor, "K S"]:
     """The shares that a move gives the components: the second half takes the place of the one that is gone."""
-    share = without(view, move.way)
+    share = without(view, move.way, removals.rest[removals.ways.index(move.way)])
     first = halves.first[move.split] * share[move.split]
     share[move.way.gone] = share[move.split] - first
     share[move.split] = first
     return share
 
 
-def started(view: View, halves: Halves, moves: list[Move], ground: Ground) -> Mixture:
+def started(view: View, halves: Halves, removals: Removals, moves: list[Move], ground: Ground) -> Mixture:
     """Where moves lead: the mixtures that their shares give."""
     batch = max(1, ENTRIES // view.share.numel())
-    made = []
-    for at in range(0, len(moves), batch):
-        share = torch.stack([made_of(view, halves, move) for move in moves[at : at + batch]])
-        made.append(mixture_from(share, view.sample, ground.unit, ground.rule))
-    return Record.cat(made)
+    cuts = [slice(at, at + batch) for at in range(0, len(moves), batch)]
+    return Record.cat([_started(view, halves, removals, moves[cut], ground) for cut in cuts])
+
+
+def _started(view: View, halves: Halves, removals: Removals, moves: list[Move], ground: Ground) -> Mixture:
+    # The sums are those of the way to have one less, but for the component that is split.
+    at = [removals.ways.index(move.way) for move in moves]
+    sums = removals.sums[at]
+    half, gone = [move.split for move in moves], [move.way.gone for move in moves]
+    share = (view.joint[half] - removals.rest[at]).exp()
+    first = halves.first[half] * share
+    every = torch.arange(len(moves))
+    sums[every, half], sums[every, gone] = first @ view.columns, (share - first) @ view.columns
+
+    def shares() -> Float64[Tensor, "M K S"]:
+        return torch.stack([made_of(view, halves, removals, move) for move in moves])
+
+    return mixture_of(sums, shares, view.sample, ground.unit, ground.rule)

@@ -27,6 +27,7 @@ class Effort(NamedTuple):
         climb: how a local search goes on from the leader; None is none.
         searches: most independent searches.
         agree: as many of them that have come to the best optimum end it.
+        children: how many are made of the best optimum and that of each further search, where they differ.
     """
 
     sample: int
@@ -36,6 +37,7 @@ class Effort(NamedTuple):
     climb: Climb | None = None
     searches: int = 1
     agree: int = 1
+    children: int = 0
 
     @property
     def settled(self) -> Still:
@@ -61,7 +63,7 @@ CLIMB = Climb(
     splits=4,
     settling=8,
     moves=4,
-    heats=(Round(2500, 12, 8, 0.03), Round(BROAD, 10, 1, 0.005), Round(BROAD, 60, 1)),
+    heats=(Round(2500, 4, 16, 0.3), Round(2500, 8, 8, 0.03), Round(BROAD, 10, 1, 0.005), Round(BROAD, 60, 1)),
 )
 
 STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB)
@@ -69,7 +71,7 @@ STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB)
 EFFORTS: dict[str, Effort] = {
     "quick": QUICK,
     "standard": STANDARD,
-    "thorough": STANDARD._replace(searches=8, agree=3),
+    "thorough": STANDARD._replace(searches=8, agree=3, children=24),
 }
 """What ``effort`` stands for."""
 

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable
 
-import torch
-
-from mixtura.local import LocalSearch
+from mixtura.local import LocalSearch, Peak
 from mixtura.mixture import Mixture
 from mixtura.plan import Found, Ground
 from mixtura.race import EFFORTS, Effort, Race
 from mixtura.record import Record
 from mixtura.running import entry, finish
-from mixtura.sound import soundness
 from mixtura.survey import Survey
-from mixtura.track import AGREE, AGREE_NATS, Heat, Runners, Track, joined, twins
+from mixtura.track import AGREE, AGREE_NATS, Runners, Track, joined, twins
 
 __all__ = ["EFFORTS", "plain", "searches"]
 
@@ -39,31 +36,47 @@ def searches(effort: Effort, count: int | None = None) -> Callable[[Ground], Fou
     def search(ground: Ground) -> Found:
         track = Track(ground, effort.settled)
         ends: list[Runners] = []
-        peaks: list[Heat] = []
+        peaks: list[Peak] = []
         for number in range(effort.searches if count is None else count):
             track.search = number
             race = Race(track, effort, number * effort.starts)
             runners = race.run()
             # Where all starts agree, a single search leaves it at that; several look on.
             easy = race.agreed and effort.searches == 1
-            if effort.climb is not None and ground.plan.passes and not (easy or track.interrupted):
-                peaks.append(LocalSearch(track, effort.climb, number).run(runners.pick([0])))
-                runners = peaks[-1].runners
-            ends.append(runners)
+            if effort.climb is None or not ground.plan.passes or easy or track.interrupted:
+                ends.append(runners)
+            else:
+                local = LocalSearch(track, effort.climb, number)
+                peaks += climbed(local, runners.pick([0]), peaks, effort.children)
             if track.interrupted or (count is None and found(peaks, ground.facts) >= effort.agree):
                 break
-        return track.home_stretch(joined(ends))
+        return track.home_stretch(joined([*ends, *(peak.heat.runners for peak in peaks)]))
 
     return search
 
 
-def found(peaks: list[Heat], facts: Survey) -> int:
+def climbed(local: LocalSearch, leader: Runners, before: list[Peak], children: int) -> list[Peak]:
+    """Where a local search comes to, and a better place where crossing that with the best so far leads to one."""
+    peak = local.run(leader)
+    if not (before and children) or local.track.interrupted:
+        return [peak]
+    best = highest(before)
+    if best.same(peak.heat) and abs(best.bound - peak.bound) <= AGREE_NATS:
+        return [peak]
+    first, second = (peak, best) if best.bettered(peak) else (best, peak)
+    child = local.crossed(first, second, children)
+    return [peak] if child is first else [peak, child]
+
+
+def highest(peaks: list[Peak]) -> Peak:
+    """The best of some optima: sound ones before others."""
+    return max(peaks, key=lambda peak: (peak.sound, peak.bound))
+
+
+def found(peaks: list[Peak], facts: Survey) -> int:
     """How many searches have come to the best of these optima; 0 where it is not sound."""
-    if not peaks:
+    if not peaks or not (best := highest(peaks)).sound:
         return 0
-    bound = torch.cat([peak.standing.bound.cpu() for peak in peaks])
-    sound = torch.cat([soundness(peak.standing.model, peak.standing.n, facts).sound for peak in peaks])
-    best = int(torch.where(sound, bound, -torch.inf).argmax())
-    near = sound & ((bound - bound[best]).abs() <= AGREE_NATS)
-    alike = twins(Record.cat([peak.runners.model for peak in peaks]), facts, AGREE)[best]
-    return int((near & alike).sum())
+    near = [peak for peak in peaks if peak.sound and abs(peak.bound - best.bound) <= AGREE_NATS]
+    alike = twins(Record.cat([peak.heat.runners.model for peak in [best, *near]]), facts, AGREE)[0, 1:]
+    return int(alike.sum())

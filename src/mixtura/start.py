@@ -175,8 +175,19 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
     Clusters with few rows, or flat ones, have their scatter shrunk towards the pooled one, so that no start is
     singular. Clusters without rows get no weight.
     """
+    return mixture_of(r @ columns(sample, unit), lambda: r, sample, unit, rule)
+
+
+def mixture_of(
+    sums: Float64[Tensor, "R K P"],
+    r: Callable[[], Float64[Tensor, "R K S"]],
+    sample: Sample,
+    unit: Covariance,
+    rule: Rule,
+) -> Mixture:
+    """The same from what the sample's :func:`columns` add up to; the partition is asked for where these cancel."""
     features = sample.x.shape[1]
-    n, mean, s2 = statistics(r, sample, unit)
+    n, mean, s2 = statistics(sums, r, sample, unit)
     if not unit.shared:
         pooled = tuple(t.sum(1, keepdim=True) / scaled(n.sum(1, keepdim=True), t) for t in s2)
         weak = n < 2 * features + 2
@@ -187,6 +198,18 @@ def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, 
     return rule.update(Moments(n.sum(1, keepdim=True), n, n, torch.zeros_like(mean), s2, ()), blank)
 
 
+def columns(sample: Sample, unit: Covariance) -> Float64[Tensor, "S P"]:
+    """What is summed over rows: the structure's quadratic features, x, x² and 1, by the weight of the row."""
+    x, weight = sample
+    features, quadratics = x.shape[1], unit.quadratic.size(x.shape[1])
+    phi = x.new_ones(quadratics + 2 * features + 1, len(x))
+    second, first, about, _ = torch.split(phi, [quadratics, features, features, 1])
+    first.copy_(x.mT)
+    unit.quadratic.write(first, second)
+    torch.mul(first, first, out=about)
+    return (phi * weight).mT
+
+
 @dataclass(frozen=True, eq=False)
 class Second(Record):
     """Second-order statistics of one or more restarts."""
@@ -195,22 +218,16 @@ class Second(Record):
 
 
 def statistics(
-    r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance
+    sums: Float64[Tensor, "R K P"], r: Callable[[], Float64[Tensor, "R K S"]], sample: Sample, unit: Covariance
 ) -> tuple[Float64[Tensor, "R K"], Float64[Tensor, "R K D"], tuple[Tensor, ...]]:
-    """Counts, means and the structure's second-order statistics about them: by one product where little cancels."""
+    """Counts, means and the structure's second-order statistics about them: from the sums where little cancels."""
     x, weight = sample
     features, quadratics = x.shape[1], unit.quadratic.size(x.shape[1])
-    phi = x.new_ones(quadratics + 2 * features + 1, len(x))
-    second, first, about, _ = torch.split(phi, [quadratics, features, features, 1])
-    first.copy_(x.mT)
-    unit.quadratic.write(first, second)
-    torch.mul(first, first, out=about)
-    sums = (r.flatten(0, 1) @ (phi * weight).mT).view(*r.shape[:2], -1)
     seconds, firsts, squares, count = torch.split(sums, [quadratics, features, features, 1], dim=-1)
     n, mean = count[..., 0], firsts / count.clamp_min(1e-300)
     variance = squares - count * mean.square()
     if bool(((variance < CANCELS * squares) & (count >= 2 * features + 2)).any()):
-        return n, mean, scatter(r * weight, mean, x, unit)
+        return n, mean, scatter(r() * weight, mean, x, unit)
     return n, mean, unit.move(unit.from_second(seconds), n, count * mean, mean)
 
 

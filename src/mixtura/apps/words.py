@@ -190,7 +190,7 @@ def how_found(model: Any) -> str | None:
     if not starts:
         return None
     seed = f"seed {model.seed_}, {model.n_iter_} iterations"
-    if any(start["kind"] == "move" for start in starts):
+    if any(made(start) for start in starts):
         return f"{_searched(model, starts)}; {seed}."
     ended, alike, reached = _ends(model, starts)
     if len(starts) == 1:
@@ -211,23 +211,28 @@ def _ends(model: Any, starts: list[Any]) -> tuple[list[Any], list[Any], list[Any
     return ended, alike, [start for start in alike if start["loglik"] >= model.loglik_ - NEAR]
 
 
+def made(start: dict[str, Any]) -> bool:
+    """A move or a cross of local search, unlike a start that raced."""
+    return start.get("parent") is not None
+
+
 def _searched(model: Any, starts: list[Any]) -> str:
     """What races and local searches came to."""
     ended, _, reached = _ends(model, starts)
-    moves = sum(start["kind"] == "move" for start in starts)
-    raced = f"{len(starts) - moves} starts raced"
-    made = lineage(starts, starts.index(reached[0]))[:-1] if reached else []
-    better = f"{len(made)} of the {moves} moves tried by local search led to the best"
-    found = better if made else f"none of the {moves} moves tried by local search was better"
+    tried = sum(map(made, starts))
+    what = "moves and crosses" if any(start["kind"] == "cross" for start in starts) else "moves"
+    line = lineage(starts, starts.index(reached[0]))[:-1] if reached else []
+    better = f"{len(line)} of the {tried} {what} tried by local search led to the best"
+    found = better if line else f"none of the {tried} {what} tried by local search was better"
+    raced = f"{len(starts) - tried} starts raced; {found}"
     if len(ended) == 1:
-        return f"{raced}; {found}"
+        return raced
     count, same = len({s["search"] for s in ended}), len({s["search"] for s in reached})
-    agreed = (
-        f"{same} of the {count} independent searches came to the same optimum"
-        if same > 1
-        else (f"the best of {count} independent searches, which no other reached")
-    )
-    return f"{raced}; {found}; {agreed}"
+    if same > 1:
+        return f"{raced}; {same} of the {count} independent searches came to the same optimum"
+    crossed = any(starts[i]["kind"] == "cross" for i in line)
+    how = "found by crossing the optima of two of" if crossed else "the best of"
+    return f"{raced}; {how} {count} independent searches, which no other reached"
 
 
 def lineage(starts: list[Any], at: int) -> list[int]:

@@ -139,13 +139,13 @@ def _starts(facts: Facts) -> Iterator[Said]:
     if not starts:
         return
     seed = "" if facts.seed is None else f" (random seed {facts.seed})"
-    raced = [start for start in starts if start["kind"] != "move"]
+    raced = [start for start in starts if not words.made(start)]
     kinds = Counter(KINDS.get(start["kind"], str(start["kind"])) for start in raced)
     if len(starts) == 1:
         yield f"EM was started once, from {next(iter(kinds))}{seed}.", ()
         return
     each = ", ".join(f"{count} from {kind}" for kind, count in kinds.items())
-    dropped, moves = sum(start["status"] == "dropped" for start in raced), len(starts) - len(raced)
+    dropped, moves = sum(start["status"] == "dropped" for start in raced), _kind(starts, "move")
     kept = "the best sound one was kept"
     if moves:
         kept = "those that fell behind were dropped on the way"
@@ -160,6 +160,16 @@ def _starts(facts: Facts) -> Iterator[Said]:
             f"another one, and kept those that were sound and better ({references.MOVES.short}).",
             (references.MOVES,),
         )
+    if crosses := _kind(starts, "cross"):
+        yield (
+            f"Optima of different searches were crossed: {crosses} mixtures whose components are one's or the other's "
+            f"({references.CROSS.short}) went the same way.",
+            (references.CROSS,),
+        )
+
+
+def _kind(starts: list[Any], kind: str) -> int:
+    return sum(start["kind"] == kind for start in starts)
 
 
 def _choice(facts: Facts) -> Iterator[Said]:

@@ -59,6 +59,11 @@ MOVES = Reference(
     "Ueda N, Nakano R, Ghahramani Z, Hinton GE (2000). SMEM algorithm for mixture models. Neural Computation 12, "
     "2109–2128. doi:10.1162/089976600300015088",
 )
+CROSS = Reference(
+    "Pernkopf & Bouchaffra 2005",
+    "Pernkopf F, Bouchaffra D (2005). Genetic-based EM algorithm for learning Gaussian mixture models. IEEE "
+    "Transactions on Pattern Analysis and Machine Intelligence 27, 1344–1348. doi:10.1109/TPAMI.2005.162",
+)
 SCHWARZ = Reference(
     "Schwarz 1978",
     "Schwarz G (1978). Estimating the dimension of a model. The Annals of Statistics 6, 461–464. "
