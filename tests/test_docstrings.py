@@ -16,8 +16,11 @@ PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, n
     [
         "mixtura.estimator",
         "mixtura.fitted",
+        "mixtura.merging",
         "mixtura.published",
+        "mixtura.ratio",
         "mixtura.select",
+        "mixtura.sure",
         "mixtura.apps.store",
         "mixtura.apps.pack",
         "mixtura.apps.distinct",

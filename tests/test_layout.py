@@ -63,6 +63,7 @@ FACE = [
 DEFAULTS = {
     "estimator.py": {"covariance_type"},  # the signatures that users see
     "many.py": {"covariance_type"},
+    "ratio.py": {"covariance_type"},
     "apps/": {"covariance", "default"},  # what a command does when it is told nothing
 }
 """Where a structure's name may stand outside covariance/: as the default value of these parameters."""

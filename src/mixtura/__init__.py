@@ -6,26 +6,38 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Bootstrap": "mixtura.sure",
     "DegenerateWarning": "mixtura.estimator",
     "Fits": "mixtura.fits",
     "GaussianMixture": "mixtura.estimator",
+    "LikelihoodRatio": "mixtura.ratio",
+    "Merged": "mixtura.merging",
     "Mixture": "mixtura.mixture",
     "MixtureSearch": "mixtura.select",
+    "bootstrap": "mixtura.sure",
     "fit_many": "mixtura.many",
+    "likelihood_ratio_test": "mixtura.ratio",
     "load": "mixtura.apps.store",
+    "merge": "mixtura.merging",
     "plot": "mixtura.apps",
     "scan": "mixtura.data.scan",
 }
 
 __all__ = [
+    "Bootstrap",
     "DegenerateWarning",
     "Fits",
     "GaussianMixture",
+    "LikelihoodRatio",
+    "Merged",
     "Mixture",
     "MixtureSearch",
     "__version__",
+    "bootstrap",
     "fit_many",
+    "likelihood_ratio_test",
     "load",
+    "merge",
     "plot",
     "scan",
 ]

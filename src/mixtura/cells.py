@@ -1,6 +1,8 @@
 """Cells: the models that a search tries, what came of each, and which of them is best."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +51,7 @@ class Trial(NamedTuple):
         status: as ``status_``, or ``failed``.
         model: the fitted estimator; None where it failed.
         reason: why it failed.
+        further: criteria that are not made of the figures, by name.
     """
 
     cell: Cell
@@ -56,6 +59,13 @@ class Trial(NamedTuple):
     status: str
     model: Any = None
     reason: str = ""
+    further: Mapping[str, float] = MappingProxyType({})
+
+    def value(self, criterion: str) -> float:
+        """What a criterion says of it: lower is better, NaN where it says nothing."""
+        if criterion in CRITERIA:
+            return CRITERIA[criterion](self.figures)
+        return self.further.get(criterion, math.nan)
 
     @property
     def sound(self) -> bool:
@@ -75,8 +85,9 @@ def table(trials: list[Trial]) -> dict[str, np.ndarray]:
         "n_components": np.array([t.cell.n_components for t in trials]),
         "loglik": np.array([t.figures.loglik for t in trials]),
         "n_parameters": np.array([t.figures.parameters for t in trials]),
-        **{name: np.array([value(t.figures) for t in trials]) for name, value in CRITERIA.items()},
+        **{name: np.array([t.value(name) for t in trials]) for name in CRITERIA},
         "status": np.array([t.status for t in trials]),
+        **{name: np.array([t.value(name) for t in trials]) for name in trials[0].further},
     }
 
 
@@ -89,11 +100,11 @@ def selection(columns: dict[str, np.ndarray], best: int, criterion: str) -> dict
     }
 
 
-def tell(trial: Trial, criterion: str, at: int, of: int) -> str:
+def tell(trial: Trial, criterion: str, where: str) -> str:
     """What came of a cell, in a line."""
-    value = CRITERIA[criterion](trial.figures)
+    value = trial.value(criterion)
     figure = "" if math.isnan(value) else f", {criterion.upper()} {value:.2f}"
-    return f"{at} of {of}: {trial.cell}{figure}, {trial.status}"
+    return f"{where}: {trial.cell}{figure}, {trial.status}"
 
 
 def ranking(columns: dict[str, np.ndarray], criterion: str) -> list[int]:
@@ -113,7 +124,7 @@ def best_of(trials: list[Trial], criterion: str) -> int:
     if math.isnan(value[first]):
         reasons = "; ".join(f"{trial.cell}: {trial.reason}" for trial in trials[:3])
         raise ValueError(f"None of the {len(trials)} models could be fitted. {reasons}")
-    undecided = UNDECIDED * trials[first].figures.weight
+    undecided = UNDECIDED * (trials[first].figures.weight if criterion != "nec" else abs(value[first]))
     equal = [i for i, t in enumerate(trials) if t.sound == trials[first].sound and value[i] - value[first] <= undecided]
     return min(equal, key=lambda i: (trials[i].figures.parameters, trials[i].cell.n_components, i))
 

@@ -379,8 +379,20 @@ class GaussianMixture(PublishedMixture):
         dtype = torch.float64 if self.reproduce == "sklearn" else None
         return landed(checked.source, seed, dtype, place(self.device, checked.kind), checked.gaps)
 
-    def _find(self, checked: Checked, land: Land | None = None) -> tuple[Fit, int]:
-        """The fit and its seed; nothing is changed. ``land`` is what ``_land`` made of the same rows before."""
+    def _find(self, checked: Checked, land: Land | None = None, plan: Plan | None = None) -> tuple[Fit, int]:
+        """The fit and its seed; nothing is changed.
+
+        Args:
+            checked: the rows.
+            land: what ``_land`` made of the same rows before.
+            plan: how, if not as :meth:`_planned`.
+        """
+        plan = plan or self._planned(checked)
+        names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(checked.shape[1]))]
+        return fit(land or self._land(checked, plan.seed), plan, names), plan.seed
+
+    def _planned(self, checked: Checked) -> Plan:
+        """What is to be fitted and how."""
         rows, features = checked.shape
         if rows < self.n_components:
             raise ValueError(
@@ -396,9 +408,7 @@ class GaussianMixture(PublishedMixture):
             covariances=self.precisions_init,
             kind="precisions",
         )
-        plan = self._plan(checked, given)
-        names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(features))]
-        return fit(land or self._land(checked, plan.seed), plan, names), plan.seed
+        return self._plan(checked, given)
 
     def _plan(self, checked: Checked, given: Given) -> Plan:
         theirs, going_on = self.reproduce == "sklearn", self._going_on

@@ -10,12 +10,14 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from mixtura import levels
 from mixtura.criteria import Figures, aic, bic, icl
 from mixtura.draws import seed_of
 from mixtura.impute import imputed
 from mixtura.inputs import Checked, Kind, check
 from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
+from mixtura.sourced import gathered
 
 
 class FittedMixture(DensityMixin, BaseEstimator, ABC):
@@ -224,6 +226,94 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
         noise = torch.from_numpy(generator.standard_normal((n_samples, self.mixture_.shape[2])))
         rows = self.mixture_.draw(labels, noise)
         return self._kind.give(rows), self._kind.give_labels(labels)
+
+    def cdf(self, X: Any) -> Any:
+        """P(X ≤ x) for every row, of a mixture of one feature.
+
+        Args:
+            X: (N, 1) rows.
+
+        Returns:
+            (N,) between 0 and 1.
+
+        Raises:
+            ValueError: the mixture has more than one feature.
+
+        Examples:
+            >>> from mixtura import GaussianMixture
+            >>> gm = GaussianMixture.from_parameters([0.5, 0.5], [[-1.0], [1.0]], [1.0, 1.0], "spherical")
+            >>> gm.cdf([[0.0]]).round(3).tolist()
+            [0.5]
+        """
+        self._one_feature("cdf")
+        checked = check(self, X, reset=False)
+        x = torch.from_numpy(gathered(checked.source).astype(np.float64))[:, 0]
+        return checked.kind.give(levels.below(self.mixture_, x))
+
+    def quantile(self, probability: Any) -> Any:
+        """The value that a share of a mixture of one feature lies below: the inverse of :meth:`cdf`.
+
+        Args:
+            probability: a number or an array of numbers, 0 … 1.
+
+        Returns:
+            Numbers in the same shape; −∞ of 0 and ∞ of 1.
+
+        Raises:
+            ValueError: the mixture has more than one feature, or a number is not within 0 and 1.
+
+        Examples:
+            >>> from mixtura import GaussianMixture
+            >>> gm = GaussianMixture.from_parameters([0.5, 0.5], [[-1.0], [1.0]], [1.0, 1.0], "spherical")
+            >>> gm.quantile([0.9, 0.975]).round(2).tolist()
+            [1.85, 2.65]
+        """
+        self._one_feature("quantile")
+        p = np.asarray(probability, dtype=np.float64)
+        if not ((p >= 0) & (p <= 1)).all():
+            raise ValueError(f"probability={probability!r} is not usable: give numbers between 0 and 1")
+        found = (
+            levels.quantile(self.mixture_, torch.from_numpy(np.atleast_1d(p).ravel().copy())).numpy().reshape(p.shape)
+        )
+        return found if p.ndim else float(found)
+
+    def _one_feature(self, name: str) -> None:
+        check_is_fitted(self)
+        if (features := self.mixture_.shape[2]) != 1:
+            raise ValueError(
+                f"{name} is of one feature, but the mixture has {features}: fit a column alone, or use score_samples"
+            )
+
+    def highest_density(self, probability: Any = 0.95, n_samples: int = 100_000, random_state: Any = None) -> float:
+        """The log density above which a share of the mixture lies: where its highest-density region ends.
+
+        A row is within the region where ``score_samples`` is at least this. Found from random rows of the mixture
+        (Hyndman 1996, The American Statistician 50, 120–126): the share that it leaves is within about
+        √(p (1 − p) / n_samples) of what is asked for.
+
+        Args:
+            probability: share of the mixture within the region.
+            n_samples: random rows to draw.
+            random_state: a seed or generator; None uses the estimator's ``random_state``.
+
+        Returns:
+            The log density, in nats.
+
+        Raises:
+            ValueError: ``probability`` is not between 0 and 1, or ``n_samples`` is below 1.
+
+        Examples:
+            >>> from mixtura import GaussianMixture
+            >>> gm = GaussianMixture.from_parameters([1.0], [[0.0]], [1.0], "spherical")
+            >>> round(gm.highest_density(0.95, random_state=0), 1)  # the log density of N(0, 1) at ±1.96
+            -2.8
+        """
+        if not 0 < probability < 1:
+            raise ValueError(f"probability={probability!r} is not usable: pass a number between 0 and 1, such as 0.95")
+        rows, _ = self.sample(n_samples, random_state)
+        density = self.score_samples(rows)
+        density = density.cpu().numpy() if isinstance(density, Tensor) else np.asarray(density)
+        return float(np.quantile(density.astype(np.float64), 1 - probability))
 
 
 def weighed(values: Tensor, weight: Tensor | None) -> tuple[float, float]:

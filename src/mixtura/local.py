@@ -179,14 +179,15 @@ class LocalSearch:
             heat = self.track.heat(runners, now.rows, now.passes)
             if self.track.interrupted:
                 return None
-            least = peak.level(now, heat) - now.short * heat.field.weight if peak.sound else -math.inf
+            level = peak.level(now, heat)
+            least = level - now.short * heat.field.weight if peak.sound else -math.inf
             at = [i for i in self.track.leaders(heat, now.keep) if float(heat.standing.bound[i]) >= least]
             if not at:
                 return None
             heat = Heat(heat.runners.pick(at), heat.standing.pick(at), heat.field)
             runners = heat.runners
-            # What has come back to where it was made is no success, if it has come a little further.
-            if len(at) == 1 and peak.same(heat):
+            # What has come back to where it was made is no success, unless that was on a ridge and this is further on.
+            if len(at) == 1 and peak.same(heat) and float(heat.standing.bound[0]) <= level + GAIN:
                 return None
         best = Peak(heat, self.track, self.climb.sample)
         return best if peak.bettered(best) else None

@@ -88,7 +88,7 @@ def fit_many(
     components = _count("n_components", n_components, None, 1)
     packed = packed_of(groups, by, sample_weight)
     seed = seed_of(random_state)
-    found = _fitted(packed, known.name, components, starts, seed, passes)
+    found = fits_of(packed, known.name, components, starts, seed, passes)
     bad = found.status_ == "degenerate"
     failed = found.status_ == "failed"
     if bad.any() or failed.any():
@@ -147,7 +147,8 @@ def _about(packed: Packed) -> About:
     return About(weight, mean + rest, covariance, x)
 
 
-def _fitted(packed: Packed, name: str, components: int, starts: int, seed: int, passes: int) -> Fits:
+def fits_of(packed: Packed, name: str, components: int, starts: int, seed: int, passes: int) -> Fits:
+    """The fits of packed groups: what :func:`fit_many` returns, without its warning."""
     count, features = len(packed.sizes), packed.x.shape[1]
     unit, about = structure(name).unit(1, components, features), _about(packed)
     zero = torch.full((count, components, features), math.nan, dtype=torch.float64)

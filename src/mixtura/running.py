@@ -90,8 +90,9 @@ def weighted_runs(
     weight: Float64[Tensor, "G N"],
     rule: Rule,
     passes: int,
+    stop: Still = groups.NEVER,
 ) -> tuple[Mixture, Float64[Tensor, "R"]]:
-    """Plain EM of many small mixtures for some passes, on the CPU, each on the same rows with weights of its own.
+    """EM of many small mixtures, on the CPU, each on the same rows with weights of its own.
 
     Args:
         model: the starts.
@@ -99,7 +100,8 @@ def weighted_runs(
         x: the rows.
         weight: of which rows without any are left out.
         rule: the M-step.
-        passes: how many.
+        passes: how many, or most.
+        stop: what ends a run before that; without it the steps are those of plain EM.
 
     Returns:
         Where the restarts have come to, and Σ w log p(x) there.
@@ -109,7 +111,7 @@ def weighted_runs(
     bounds: list[Tensor] = []
     places: list[np.ndarray] = []
     if groups.serves(model.covariance, x.shape[1], x.dtype) and isinstance(rule, Likelihood):
-        moved, bound, calm = groups.run(model, which, x, weight, rule.floor, passes)
+        moved, bound, calm = groups.run(model, which, x, weight, rule.floor, passes, stop)
         places.append(calm.nonzero()[0])
         models.append(moved.take(torch.from_numpy(places[0])))
         bounds.append(bound[torch.from_numpy(places[0])])
@@ -119,7 +121,7 @@ def weighted_runs(
         some = weight[group] > 0
         rows = Rows(Array(x[some], weight[group][some]), dtype=x.dtype)
         start = model.take(torch.from_numpy(at)).shifted(-rows.origin)
-        last = converge(start, rows, rule, Still(0.0), passes).turn
+        last = converge(start, rows, rule, stop, passes).turn
         places.append(at)
         models.append(last.model.shifted(rows.origin))
         bounds.append(last.bound)

@@ -1,5 +1,6 @@
 """Select: MixtureSearch, which fits mixtures of several sizes and structures and keeps the best by a criterion."""
 
+import math
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -7,17 +8,18 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from mixtura.cells import Cell, Trial, best_of, failed, findings, selection, table, tell
+from mixtura.cells import Cell, best_of, findings, selection, table
 from mixtura.covariance import STRUCTURES, structure
-from mixtura.criteria import CRITERIA, Figures
+from mixtura.criteria import CRITERIA
 from mixtura.draws import seed_of
 from mixtura.estimator import GaussianMixture
-from mixtura.fitted import FittedMixture, weighed
-from mixtura.fitting import Land
+from mixtura.fitted import FittedMixture
+from mixtura.further import FURTHER, OF_SIZE
 from mixtura.inputs import COLUMNS, Checked, check, columns_kept
 from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
 from mixtura.sound import Finding
+from mixtura.trials import Tries
 from mixtura.watch import speaker
 
 MOST_FEATURES, MOST_ROWS = 20, 100_000
@@ -31,17 +33,23 @@ class MixtureSearch(FittedMixture):
     """Fit a mixture for every number of components and covariance structure, and keep the best.
 
     The data are checked, surveyed and made ready once for all fits; all use the same seed, so that structures with as
-    many components begin at the same starts. A fit that is not sound (``status_`` is ``"degenerate"``) has no
-    likelihood to compare: it stays in the table and wins only where no fit is sound. A fit that fails stays there too,
-    and ``diagnose()`` says why. Where the best are closer than EM leaves undecided (2e-7 a row), the model with the
-    fewest parameters wins.
+    many components begin at the same starts. Then neighbours lend each other starts, until none leads to a better fit:
+    K components with one split begin a fit of K + 1, K + 1 with one gone a fit of K, and a simpler structure's clusters
+    begin a richer one's, so that a model is not less likely than those that it holds (where ``init_params`` is
+    ``"auto"``).
+
+    A fit that is not sound (``status_`` is ``"degenerate"``) has no likelihood to compare: it stays in the table and
+    wins only where no fit is sound. A fit that fails stays there too, and ``diagnose()`` says why. Where the best are
+    closer than EM leaves undecided (2e-7 a row), the model with the fewest parameters wins.
 
     Args:
         n_components: numbers of components to try, or one.
         covariance_types: structures to try: a name, several, ``"auto"`` or ``"all"``. ``"all"`` is all fourteen, or
             E and V for one column; ``"auto"`` is the same up to 20 columns and 100,000 rows, else scikit-learn's four
             (full, tied, diag, spherical), and ``diagnose()`` says so.
-        criterion: ``"bic"``, ``"icl"`` or ``"aic"``; lower is better.
+        criterion: ``"bic"``, ``"icl"`` or ``"aic"``; ``"cv"``, −2 log likelihood of rows held out in ten parts, each by
+            fits to the others (Smyth 2000); ``"nec"``, the entropy of the clusters over what they explain more than
+            one does (Celeux & Soromenho 1996), which compares numbers of components of one structure. Lower is better.
         estimator: a :class:`mixtura.GaussianMixture` whose other parameters every fit takes (``effort``, ``tol``,
             ``device``, ...); None takes the defaults. It is not changed.
         random_state: as in :class:`mixtura.GaussianMixture`; None takes the estimator's.
@@ -51,7 +59,8 @@ class MixtureSearch(FittedMixture):
         best_estimator_: the chosen fit, a :class:`mixtura.GaussianMixture`.
         best_index_: its row in the table.
         table_: dict of arrays, one entry a fit: ``covariance_type``, ``n_components``, ``loglik``, ``n_parameters``,
-            ``bic``, ``aic``, ``icl`` and ``status`` (as ``status_``, or ``"failed"``: then the numbers are NaN).
+            ``bic``, ``aic``, ``icl`` and ``status`` (as ``status_``, or ``"failed"``: then the numbers are NaN), and
+            ``cv`` or ``nec`` where that is the criterion.
         seed_: the seed of all random draws.
         n_features_in_: number of features D.
         feature_names_in_: (D,) names of the columns, where the data had them.
@@ -74,7 +83,7 @@ class MixtureSearch(FittedMixture):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), "array-like", range],
         "covariance_types": [str, "array-like"],
-        "criterion": [StrOptions(set(CRITERIA))],
+        "criterion": [StrOptions({*CRITERIA, *FURTHER})],
         "estimator": [GaussianMixture, None],
         "random_state": GaussianMixture._parameter_constraints["random_state"],
         "progress": GaussianMixture._parameter_constraints["progress"],
@@ -138,9 +147,17 @@ class MixtureSearch(FittedMixture):
             gaps = template._takes_gaps
             checked = check(self, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=gaps)
             names = named or offered(self.covariance_types, checked.shape)
+            if self.criterion in OF_SIZE and len(names) > 1:
+                raise ValueError(
+                    f"criterion={self.criterion!r} compares numbers of components of one structure, but "
+                    f"covariance_types names {len(names)}: give one, such as 'full', or use 'bic'"
+                )
             cells = [Cell(name, k) for name in names for k in numbers]
-            trials, untried = self._try_all(cells, template, checked)
-            if untried and not any(trial.sound for trial in trials):
+            columns = {name: getattr(self, name) for name in COLUMNS if hasattr(self, name)}
+            tries = Tries(template, checked, columns, self.criterion, speaker(self.progress))
+            tries.run(cells, FURTHER.get(self.criterion))
+            trials, untried = tries.trials, cells[len(tries.trials) :]
+            if tries.interrupted and not any(t.sound and not math.isnan(t.value(self.criterion)) for t in trials):
                 raise KeyboardInterrupt
             best = best_of(trials, self.criterion)
         self.best_estimator_, self.best_index_, self.seed_ = trials[best].model, best, template.random_state
@@ -149,7 +166,7 @@ class MixtureSearch(FittedMixture):
             self._told.append(Finding("structures_left_out", None, LEFT_OUT))
         self.best_estimator_.selection_ = selection(self.table_, best, self.criterion)
         self.best_estimator_._warn()
-        if untried:
+        if tries.interrupted:
             raise KeyboardInterrupt
         return checked
 
@@ -166,36 +183,6 @@ class MixtureSearch(FittedMixture):
         template = type(base)(**{**base.get_params(deep=False), "random_state": seed})
         template._validate_params()
         return template
-
-    def _try_all(
-        self, cells: list[Cell], template: GaussianMixture, checked: Checked
-    ) -> tuple[list[Trial], list[Cell]]:
-        """What came of the cells, and those that Ctrl-C left untried."""
-        land = template._land(checked, template.random_state)
-        trials: list[Trial] = []
-        say = speaker(self.progress)
-        try:
-            for cell in cells:
-                trials.append(self._try(cell, template, checked, land))
-                if say is not None:
-                    say(tell(trials[-1], self.criterion, len(trials), len(cells)))
-        except KeyboardInterrupt:
-            return trials, cells[len(trials) :]
-        return trials, []
-
-    def _try(self, cell: Cell, template: GaussianMixture, checked: Checked, land: Land) -> Trial:
-        model = type(template)(**{**template.get_params(deep=False), **cell._asdict()})
-        model.__dict__.update({name: getattr(self, name) for name in COLUMNS if hasattr(self, name)})
-        try:
-            found, seed = model._find(checked, land)
-            if found.interrupted:
-                raise KeyboardInterrupt
-            model._adopt(checked.kind, found, seed)
-            log_best, _ = weighed(model._score_checked(checked).log_best(), checked.weight)
-        except (ValueError, RuntimeError, MemoryError) as error:
-            return failed(cell, checked.shape[1], str(error) or type(error).__name__)
-        figures = Figures(model.loglik_, model.n_parameters_, found.facts.weight, log_best)
-        return Trial(cell, figures, model.status_, model)
 
     @property
     def _takes_gaps(self) -> bool:

@@ -31,6 +31,9 @@ ROUNDS = 6
 APART = 0.05
 """Nats by which the second-best start of a group must differ from the best to run to the end as well."""
 
+NEVER = Still(0.0)
+"""Plain EM for all passes."""
+
 BATCH = 2**22
 """Numbers of all runs' states in one batch of groups."""
 
@@ -139,8 +142,9 @@ def run(
     weight: Float64[Tensor, "G N"],
     floor: Floor,
     passes: int,
+    stop: Still = NEVER,
 ) -> tuple[Mixture, Float64[Tensor, "R"], np.ndarray]:
-    """Plain EM for some passes from given starts, as :func:`mixtura.running.weighted_runs` has it.
+    """EM from given starts, as :func:`mixtura.running.weighted_runs` has it.
 
     Returns:
         Where the runs have come to, Σ w log p(x) there, and (R,) those that the library could take so far; of the
@@ -152,13 +156,13 @@ def run(
     least = x.new_zeros(len(weight), x.shape[1]) if floor.least is None else floor.least.repeat(len(weight), 1)
     some = Groups((x[row] - centre[group]).mT.contiguous(), weight[group, row], sizes.numpy(), least, np.empty(0))
     about = centre[torch.from_numpy(which)][:, None]
-    settings = Settings(Still(0.0), passes, False, TOLERANCE, x.dtype, floor.added)
+    settings = Settings(stop, passes, stop is not NEVER, TOLERANCE, x.dtype, floor.added)
     totals = totals_of(some, model.covariance)
     runs = Runs(replace(model, mean=model.mean - about), fields_of(some, totals), which, settings)
     finish(runs)
     last = np.maximum(runs.passes - 1, 0)
     bound = torch.from_numpy(runs.bounds[np.arange(len(last)), last])
-    calm = (runs.ended != HANDED_BACK) & (runs.passes == passes)
+    calm = (runs.ended == STILL) | ((runs.ended != HANDED_BACK) & (runs.passes == passes))
     moved = unpacked(runs.part("now"), runs.model)
     return replace(moved, mean=moved.mean + about), bound, calm
 

@@ -3,6 +3,7 @@
 from mixtura.apps.plot.bars import histogram
 from mixtura.apps.plot.canvas import credit, new_axes
 from mixtura.apps.plot.choice import criteria
+from mixtura.apps.plot.combined import merging
 from mixtura.apps.plot.contours import density
 from mixtura.apps.plot.doubt import uncertainty
 from mixtura.apps.plot.matrix import pairs
@@ -22,6 +23,7 @@ __all__ = [
     "density",
     "histogram",
     "look",
+    "merging",
     "new_axes",
     "pairs",
     "scatter",

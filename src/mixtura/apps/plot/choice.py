@@ -8,7 +8,7 @@ from mixtura.apps.plot.canvas import dress, key, new_axes, tell
 from mixtura.apps.plot.palette import INK, look
 from mixtura.apps.plot.shown import array
 
-CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL"}
+CRITERIA = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "nec": "NEC", "cv": "−2 log likelihood of rows held out"}
 
 SOUND = ("converged", "max_iter")
 """Statuses whose likelihood may be compared."""

@@ -75,9 +75,21 @@ STRUCTURES = Reference(
     "doi:10.1016/0031-3203(94)00125-6",
 )
 
+NEC = Reference(
+    "Celeux & Soromenho 1996",
+    "Celeux G, Soromenho G (1996). An entropy criterion for assessing the number of clusters in a mixture model. "
+    "Journal of Classification 13, 195–212. doi:10.1007/BF01246098",
+)
+SMYTH = Reference(
+    "Smyth 2000",
+    "Smyth P (2000). Model selection for probabilistic clustering using cross-validated likelihood. Statistics and "
+    "Computing 10, 63–72. doi:10.1023/A:1008940618127",
+)
 CRITERIA = {
     "bic": (SCHWARZ, "Bayesian information criterion, BIC = −2 log L + p log n"),
     "aic": (AKAIKE, "Akaike information criterion, AIC = −2 log L + 2 p"),
     "icl": (ICL, "integrated completed likelihood, ICL = BIC − 2 Σ log max p(k | x)"),
+    "nec": (NEC, "normalised entropy criterion, −Σ p(k | x) log p(k | x) over what is gained from one component"),
+    "cv": (SMYTH, "−2 log L of rows held out in ten parts"),
 }
 """The publication and the definition of each criterion."""

@@ -1,0 +1,153 @@
+"""Ratio: whether a mixture needs one component more, by a likelihood ratio whose distribution is simulated."""
+
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mixtura.cells import UNSOUND, Cell
+from mixtura.covariance import structure
+from mixtura.draws import seed_of, stream
+from mixtura.estimator import AUTO_PASSES, GaussianMixture
+from mixtura.grouped import packed_of
+from mixtura.inputs import COLUMNS, check
+from mixtura.many import fits_of
+from mixtura.mixture import Mixture
+from mixtura.trials import Tries
+
+STARTS = 8
+"""Starts of each fit to simulated rows."""
+
+BATCH = 2**24
+"""Numbers that are simulated at a time."""
+
+
+class LikelihoodRatio(NamedTuple):
+    """What :func:`likelihood_ratio_test` found.
+
+    Attributes:
+        n_components: K: K components were tested against K + 1.
+        statistic: 2 (log L with K + 1 − log L with K); 0 where no fit with K + 1 is sound: nothing speaks for it.
+        p_value: share of statistics at least as large, the observed one counted among them.
+        null: (B,) the same of rows simulated from the fit with K; sets without a sound fit with K are left out.
+        smaller: the fit with K components.
+        larger: the fit with K + 1.
+    """
+
+    n_components: int
+    statistic: float
+    p_value: float
+    null: np.ndarray
+    smaller: GaussianMixture
+    larger: GaussianMixture
+
+    def __repr__(self) -> str:
+        about = f"{self.n_components} against {self.n_components + 1}: {self.statistic:.5g}, p = {self.p_value:.3g}"
+        return f"LikelihoodRatio({about}, {len(self.null)} resamples)"
+
+
+def likelihood_ratio_test(
+    X: Any,
+    n_components: Any = 1,
+    covariance_type: str = "full",
+    sample_weight: Any = None,
+    *,
+    n_resamples: Any = 999,
+    estimator: GaussianMixture | None = None,
+    random_state: Any = None,
+) -> LikelihoodRatio:
+    """Test K components against K + 1 by the parametric bootstrap (McLachlan 1987).
+
+    Twice the difference of the log likelihoods has no χ² distribution here: with K components the further one has no
+    weight, or is anywhere. So its distribution is simulated: as many rows as there are, from the fit with K, again and
+    again, each set fitted with K and with K + 1 (side by side, :func:`mixtura.fit_many`).
+
+    Args:
+        X: (N, D) rows.
+        n_components: K.
+        covariance_type: the structure of both.
+        sample_weight: (N,) row weights: the simulated sets have as many rows as these add up to.
+        n_resamples: how many sets are simulated.
+        estimator: a :class:`GaussianMixture` whose other parameters the two fits to ``X`` take; None takes the
+            defaults.
+        random_state: seed, generator or None, as in :class:`GaussianMixture`.
+
+    Returns:
+        :class:`LikelihoodRatio`.
+
+    Raises:
+        ValueError: an argument cannot be used, or the fit with K is not sound.
+
+    References:
+        McLachlan GJ (1987). On bootstrapping the likelihood ratio test statistic for the number of components in a
+        normal mixture. Applied Statistics 36, 318–324.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mixtura import likelihood_ratio_test
+        >>> draw = np.random.default_rng(0)
+        >>> X = np.concatenate([draw.normal(0, 1, (80, 1)), draw.normal(6, 1, (80, 1))])
+        >>> likelihood_ratio_test(X, 1, n_resamples=99, random_state=0).p_value
+        0.01
+        >>> likelihood_ratio_test(X, 2, n_resamples=99, random_state=0).p_value > 0.05
+        True
+    """
+    for name, value in (("n_components", n_components), ("n_resamples", n_resamples)):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} is not usable: pass an integer of at least 1")
+    given = {} if estimator is None else estimator.get_params(deep=False)
+    given |= {
+        "covariance_type": covariance_type,
+        "n_components": int(n_components),
+        "random_state": seed_of(random_state),
+    }
+    template = GaussianMixture(**given)
+    template._validate_params()
+    checked = check(template, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=False)
+    columns = {name: getattr(template, name) for name in COLUMNS if hasattr(template, name)}
+    tries = Tries(template, checked, columns, "bic", None)
+    tries.run([Cell(covariance_type, k) for k in (int(n_components), int(n_components) + 1)])
+    if tries.interrupted:
+        raise KeyboardInterrupt
+    one, more = tries.trials
+    for trial in (one, more):
+        if trial.model is None or not (trial.sound or trial is more):
+            reason = trial.reason or trial.model.diagnose()[0].message
+            raise ValueError(
+                f"n_components={n_components}: the fit with {trial.cell.n_components} is not sound, so its likelihood "
+                f"cannot be compared. {reason}"
+            )
+    smaller, larger = one.model, more.model
+    statistic = gained(one.figures.loglik, more.figures.loglik, more.sound)
+    null = simulated(smaller, round(smaller._weight), int(n_resamples), template.random_state)
+    p = (1 + int((null >= statistic).sum())) / (1 + len(null))
+    return LikelihoodRatio(int(n_components), float(statistic), p, null, smaller, larger)
+
+
+def gained(smaller: Any, larger: Any, sound: Any) -> Any:
+    """2 (log L of K + 1 − log L of K): 0 where that is negative, or where the larger fit is not sound."""
+    return np.where(sound, np.maximum(0.0, 2 * (larger - smaller)), 0.0)[()]
+
+
+def simulated(smaller: GaussianMixture, rows: int, many: int, seed: int) -> np.ndarray:
+    """The statistics of sets of rows drawn from a fit; those that have no sound fit like it are left out."""
+    k, kind = smaller.n_components, smaller.covariance_type
+    each = max(1, BATCH // (rows * smaller.mixture_.shape[2]))
+    null = []
+    for at in range(0, many, each):
+        sets = [drawn(smaller.mixture_, rows, seed, b) for b in range(at, min(at + each, many))]
+        packed, name = packed_of(sets, None, None), structure(kind).name
+        one, more = (fits_of(packed, name, c, STARTS, seed, AUTO_PASSES) for c in (k, k + 1))
+        usable, sound = (~np.isin(fits.status_, UNSOUND) for fits in (one, more))
+        null.append(gained(one.loglik_, more.loglik_, sound)[usable])
+    return np.concatenate(null)
+
+
+def drawn(mixture: Mixture, rows: int, seed: int, number: int) -> np.ndarray:
+    """Rows drawn from a mixture, from a stream of their own."""
+    generator = stream(seed, "likelihood ratio", number)
+    weight = mixture.log_weight[0].exp().numpy()
+    labels = generator.choice(len(weight), size=rows, p=weight / weight.sum())
+    noise = torch.from_numpy(generator.standard_normal((rows, mixture.shape[2])))
+    return mixture.draw(torch.from_numpy(labels), noise).numpy()
