@@ -1,4 +1,4 @@
-"""Choosing a model: how many components describe real flow cytometry, how many clusters they make, and how sure that is.
+"""Choosing a model of real flow cytometry: how many components, how many clusters they make, and how sure that is.
 
 python examples/choosing.py [PICTURE]
 """
@@ -24,7 +24,7 @@ def rows() -> np.ndarray:
 
 
 def main(picture: Path) -> None:
-    """Search sizes and structures by BIC, ask other criteria, merge what overlaps, and look at what is left in doubt."""
+    """Search sizes and structures by BIC, ask other criteria, merge what overlaps, and say what is left in doubt."""
     x = rows()
     template = GaussianMixture(effort="quick")
     search = MixtureSearch(range(1, 13), ("full", "tied", "diag"), estimator=template, random_state=0).fit(x)

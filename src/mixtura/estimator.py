@@ -462,7 +462,7 @@ class GaussianMixture(PublishedMixture):
                 "init_params='random' starts every component at nearly the same place and often stays there; "
                 "use 'auto' or 'kmeans'",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
         return plain(plain_starts(self.init_params, count), self.init_params)
 
