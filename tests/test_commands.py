@@ -47,6 +47,18 @@ def place(done, tmp_path, monkeypatch):
 # ---- fit
 
 
+@pytest.mark.parametrize("criterion", ["icl", "cv", "nec"])
+def test_fit_chooses_by_other_criteria(criterion, place, capsys):
+    options = ["--columns", "left,right", "--id", "cell", "-k", "1:3", "--effort", "quick", "--criterion", criterion]
+    assert run("fit", place / "cells.csv", "-o", place / "other", *options) == 0
+    assert criterion.upper() in capsys.readouterr().out
+    told = json.loads((place / "other" / "summary.json").read_text())
+    assert told["selection"]["criterion"] == criterion
+    assert np.argmin(told["selection"]["table"][criterion]) == told["selection"]["best"] == 1
+    assert criterion.upper() in (place / "other" / "report.html").read_text()
+    assert run("report", place / "other" / "model.safetensors", place / "cells.csv", "-o", place / "again.html") == 0
+
+
 def test_fit_writes_model_labels_summary_and_report(done):
     names = sorted(p.name for p in (done / "out").iterdir())
     assert names == ["labels.parquet", "model.safetensors", "report.html", "summary.json"]

@@ -65,6 +65,19 @@ def check_demo(place, said, sizes):
     return told
 
 
+def test_choosing(tmp_path, capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "choosing.py"))
+    example["main"](tmp_path / "choosing.png")
+    said = capsys.readouterr().out.splitlines()
+    page = (ROOT / "docs" / "choosing.md").read_text()
+    shown = page.split("<!-- choosing -->")[1].split("<!-- /choosing -->")[0].strip().strip("`").strip().splitlines()
+    # The page shows what the example prints; standard errors of 199 draws hang on rounding.
+    assert said[: len(shown) - 1] == shown[:-1]
+    assert CREDIT in said[-1]
+    for name in ("choosing.png", "choosing-merging.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
 def test_fourteen(tmp_path, capsys):
     example = runpy.run_path(str(ROOT / "examples" / "fourteen.py"))
     example["main"](tmp_path / "fourteen.png")

@@ -8,7 +8,7 @@ import torch
 from comparison.sets import load
 from sklearn.exceptions import NotFittedError
 
-from mixtura import Bootstrap, DegenerateWarning, GaussianMixture, bootstrap
+from mixtura import Bootstrap, DegenerateWarning, GaussianMixture, MixtureSearch, bootstrap
 from mixtura.sure import METHODS, weights
 
 
@@ -109,6 +109,14 @@ def test_the_same_seed_draws_the_same(monkeypatch):
     assert not np.allclose(bootstrap(gm, x, n_resamples=20, random_state=5).means_, one.means_)
     assert repr(one) == "Bootstrap(20 resamples, 2 components, 2 features)"
     assert isinstance(one, Bootstrap)
+
+
+def test_a_search_and_given_parameters_are_taken():
+    x, gm = two()
+    search = MixtureSearch((1, 2), "full", random_state=0).fit(x)
+    assert bootstrap(search, x, n_resamples=5).weights_.shape == (5, search.best_estimator_.n_components)
+    given = GaussianMixture.from_parameters(gm.weights_, gm.means_, gm.covariances_, "full")
+    np.testing.assert_allclose(bootstrap(given, x, n_resamples=50).means_.mean(0), gm.means_, atol=0.1)
 
 
 def test_weights_of_rows_count():

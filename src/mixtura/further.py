@@ -55,7 +55,8 @@ def nec(tries: Tries) -> list[float]:
 def cross_validated(tries: Tries) -> list[float]:
     """−2 Σ w log p(x) of rows that were held out, in ten parts, each by fits to the others (Smyth 2000).
 
-    The fit to all rows is where the others begin, so that they come to the same optimum where their rows have it.
+    The fit to all rows is where the others begin, so that they come to the same optimum where their rows have it. Rows
+    are held in memory.
     """
     checked, seed = tries.checked, tries.template.random_state
     x, weight = gathered(checked.source), checked.weight

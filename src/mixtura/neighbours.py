@@ -13,7 +13,7 @@ from mixtura.local import GAIN, LocalSearch, Peak
 from mixtura.mixture import Mixture
 from mixtura.moves import View, removed, seen, split, without
 from mixtura.plan import Found, Ground, Plan, ground_of
-from mixtura.race import EFFORTS
+from mixtura.race import CLIMB, STANDARD
 from mixtura.record import Record
 from mixtura.start import mixture_from
 from mixtura.survey import Sample
@@ -84,10 +84,8 @@ def as_it_is(view: View, ground: Ground, key: int) -> list[torch.Tensor]:
 
 def with_one_more(view: View, ground: Ground, key: int) -> list[torch.Tensor]:
     """Shares in which one component is split, for those of which that explains most."""
-    components, climb = len(view.share), EFFORTS["standard"].climb
-    assert climb is not None
-    draws = stream(ground.plan.seed, "neighbour", key).random((climb.splits, components, 2))
-    halves = split(view, torch.from_numpy(draws), climb.settling, ground)
+    draws = stream(ground.plan.seed, "neighbour", key).random((CLIMB.splits, len(view.share), 2))
+    halves = split(view, torch.from_numpy(draws), CLIMB.settling, ground)
     best = halves.gain.argsort(descending=True, stable=True)[:WAYS].tolist()
     first = halves.first * view.share
     return [
@@ -117,19 +115,18 @@ def bettered(land: Land, plan: Plan, own: Mixture, lent: list[Lent]) -> Plan | N
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    ground, climb, effort = ground_of(land.facts, land.rows, plan), EFFORTS["standard"].climb, EFFORTS["standard"]
-    assert climb is not None
-    sample = Sample(*(t.cpu() for t in ground.part(climb.sample)))
+    ground = ground_of(land.facts, land.rows, plan)
+    sample = Sample(*(t.cpu() for t in ground.part(CLIMB.sample)))
     made = [(each.kind, begun(each, sample, ground.on_host, key)) for key, each in enumerate(lent)]
     starts = [(kind, model) for kind, model in made if model is not None]
     if not starts or not plan.passes:
         return None
-    track, home = Track(ground, effort.settled), ground.rows.home
+    track, home = Track(ground, STANDARD.settled), ground.rows.home
     runners = track.enter(own.shifted(-ground.origin).to(home), ["fit"])
-    peak = Peak(track.heat(runners, climb.heats[-1].rows, plan.passes), track, climb.sample)
+    peak = Peak(track.heat(runners, CLIMB.heats[-1].rows, plan.passes), track, CLIMB.sample)
     kinds = [kind for kind, model in starts for _ in range(model.shape[0])]
     several = track.enter(Record.cat([model for _, model in starts]).to(home), kinds)
-    child = LocalSearch(track, climb, 0).tried(several, peak)
+    child = LocalSearch(track, CLIMB, 0).tried(several, peak)
     if track.interrupted:
         raise KeyboardInterrupt
     # A fit that had stopped on a ridge may have gone further by itself than any neighbour leads.

@@ -33,7 +33,7 @@ BATCH = 2**24
 
 
 def bootstrap(
-    model: GaussianMixture,
+    model: Any,
     X: Any,
     sample_weight: Any = None,
     *,
@@ -47,7 +47,7 @@ def bootstrap(
     side in compiled code where that serves the structure.
 
     Args:
-        model: a fitted :class:`GaussianMixture`.
+        model: a fitted :class:`GaussianMixture`, or a :class:`MixtureSearch`, whose best fit is taken.
         X: (N, D) the rows that it was fitted to; they are held in memory.
         sample_weight: (N,) their weights.
         n_resamples: how many.
@@ -82,12 +82,13 @@ def bootstrap(
         [0.02, 0.02]
     """
     check_is_fitted(model)
+    model = getattr(model, "best_estimator_", model)
     if isinstance(n_resamples, bool) or not isinstance(n_resamples, int | np.integer) or int(n_resamples) < 2:
         raise ValueError(f"n_resamples={n_resamples!r} is not usable: pass an integer of at least 2")
     if method not in METHODS:
         raise ValueError(f"method={method!r} is unknown: use 'rows' or 'weights'")
     checked = check(model, X, reset=False, sample_weight=sample_weight, gaps=False)
-    seed = model.seed_ if random_state is None else seed_of(random_state)
+    seed = getattr(model, "seed_", 0) if random_state is None else seed_of(random_state)
     plan = model._planned(checked)._replace(seed=seed)
     land = model._land(checked, seed)
     ground = ground_of(land.facts, land.rows, plan).on_host

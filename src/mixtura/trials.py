@@ -90,11 +90,17 @@ class Tries:
     def _gained(self, at: int, lent: list[Lent]) -> bool:
         """What neighbours lend has led to a better fit of a cell, which takes the place of its first."""
         first = self.trials[at]
-        model = self._model(first.cell)
-        plan = bettered(self.land, model._planned(self.checked), first.model.mixture_, lent) if lent else None
-        if plan is None:
+        if not lent:
             return False
-        found = self._trial(first.cell, model, *model._find(self.checked, self.land, plan))
+        model = self._model(first.cell)
+        try:
+            plan = bettered(self.land, model._planned(self.checked), first.model.mixture_, lent)
+            if plan is None:
+                return False
+            found = self._trial(first.cell, model, *model._find(self.checked, self.land, plan))
+        except (ValueError, RuntimeError, MemoryError):
+            # The first fit stands.
+            return False
         if not found.sound or (first.sound and found.figures.loglik <= first.figures.loglik):
             return False
         # The first of what is told now is the fit that stands already.

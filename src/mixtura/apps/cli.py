@@ -111,7 +111,12 @@ def _add_fit(commands: Any) -> None:
     add("-o", "--output", metavar="DIR", type=Path, help="directory for the results; without it nothing is written")
     structures = f"{options.COVARIANCES}; several with commas; auto or all (default: full)"
     add("--covariance", metavar="NAME", type=options.names, default="full", help=structures)
-    add("--criterion", choices=["bic", "icl", "aic"], default="bic", help="what chooses (default: bic)")
+    add(
+        "--criterion",
+        choices=["bic", "icl", "aic", "cv", "nec"],
+        default="bic",
+        help="what chooses; cv holds the rows in memory (default: bic)",
+    )
     add(
         "--effort", choices=["quick", "standard", "thorough"], default="standard", help="of the search for each optimum"
     )
