@@ -9,7 +9,8 @@ import pytest
 from comparison.sets import load, numbers
 
 from mixtura import GaussianMixture, MixtureSearch
-from mixtura.cells import Cell
+from mixtura.apps import words
+from mixtura.cells import Cell, table
 from mixtura.covariance import STRUCTURES, structure
 from mixtura.neighbours import KINDS, below, neighbours, simpler
 
@@ -67,7 +68,7 @@ def test_neighbours_of_a_cell():
     }
     assert list(neighbours(Cell("tied", 5), cells)) == []
     assert list(neighbours(Cell("full", 1), cells)) == [], "one component has a formula"
-    assert {kind for cell in cells for kind, _ in neighbours(cell, cells)} == set(KINDS)
+    assert {kind for cell in cells for kind, _ in neighbours(cell, cells)} == set(KINDS[1:])
 
 
 # ---- what comes of it
@@ -120,8 +121,19 @@ def test_what_is_missed_alone_is_found_from_a_neighbour():
     assert gained.min() > -1e-3
 
 
-def test_starts_tell_of_neighbours():
+def test_starts_tell_of_neighbours(monkeypatch):
+    kept = []
+    monkeypatch.setattr("mixtura.select.table", lambda trials: kept.append(trials) or table(trials))
     search = searched(load("diabetes_corrected"), range(1, 7), ["full", "diag"])
+    models = [trial.model for trial in kept[-1]]
+    for model in models:
+        ended = [start["loglik"] for start in model.starts_ if start["status"] not in ("dropped", "degenerate")]
+        assert max(ended) == model.loglik_, "the one that won is told of"
+    lent = [model for model in models if model.starts_[-1]["kind"] in KINDS]
+    assert {start["kind"] for model in lent for start in model.starts_} >= {"kmeans", "fit", "simpler", "smaller"}
+    assert any("neighbouring models" in words.how_found(model) for model in lent)
+    for model in models:
+        assert "15 starts raced" in words.how_found(model)
     lines: list[str] = []
     again = searched(load("diabetes_corrected"), range(1, 7), ["full", "diag"], progress=lines.append)
     np.testing.assert_array_equal(again.table_["loglik"], search.table_["loglik"])

@@ -93,6 +93,8 @@ def test_weights_count_rows():
         ({"n_components": 2.0}, "n_components=2.0"),
         ({"n_resamples": 0}, "n_resamples=0"),
         ({"covariance_type": "round"}, "round"),
+        ({"covariance_type": ["full", "diag"]}, "tested within one structure"),
+        ({"estimator": GaussianMixture(2, means_init=[[0.0], [1.0]])}, "estimator sets means_init"),
         ({"n_components": 300}, "300"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtura.covariance import structure
-from mixtura.criteria import CRITERIA, Figures
+from mixtura.criteria import CRITERIA, OF_SIZE, Figures
 from mixtura.sound import Finding
 
 UNDECIDED = 2e-7
@@ -124,7 +124,7 @@ def best_of(trials: list[Trial], criterion: str) -> int:
     if math.isnan(value[first]):
         reasons = "; ".join(f"{trial.cell}: {trial.reason}" for trial in trials[:3])
         raise ValueError(f"None of the {len(trials)} models could be fitted. {reasons}")
-    undecided = UNDECIDED * (trials[first].figures.weight if criterion != "nec" else abs(value[first]))
+    undecided = UNDECIDED * (abs(value[first]) if criterion in OF_SIZE else trials[first].figures.weight)
     equal = [i for i, t in enumerate(trials) if t.sound == trials[first].sound and value[i] - value[first] <= undecided]
     return min(equal, key=lambda i: (trials[i].figures.parameters, trials[i].cell.n_components, i))
 

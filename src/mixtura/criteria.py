@@ -38,3 +38,6 @@ def icl(f: Figures) -> float:
 
 CRITERIA: dict[str, Callable[[Figures], float]] = {"bic": bic, "aic": aic, "icl": icl}
 """Criteria by the names that users give."""
+
+OF_SIZE = ("nec",)
+"""Criteria that are ratios, not nats, and compare numbers of components of one structure."""

@@ -89,6 +89,3 @@ def _held_out(tries: Tries, trial: Trial, land: Any, held: Array, device: torch.
 
 FURTHER: dict[str, Callable[[Tries], list[float]]] = {"nec": nec, "cv": cross_validated}
 """Such criteria by the names that users give: the value for each trial, NaN where there is none; lower is better."""
-
-OF_SIZE = ("nec",)
-"""Criteria that compare numbers of components of one structure, and say nothing of others."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -146,10 +147,29 @@ def _check_array(estimator: Any, x: Any, reset: bool, least_rows: int) -> tuple[
     return x, Kind(torch.float32 if x.dtype == np.float32 else torch.float64, None)
 
 
+def whole(name: str, value: Any, least: int, auto: int | None = None) -> int:
+    """An integer argument; ``"auto"`` stands for ``auto`` where there is one.
+
+    Raises:
+        ValueError: it is none, or too small.
+    """
+    if value == "auto" and auto is not None:
+        return auto
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        other = " or 'auto'" if auto is not None else ""
+        raise ValueError(f"{name}={value!r} is not usable: pass an integer of at least {least}{other}")
+    return int(value)
+
+
+def columns_of(estimator: Any) -> dict[str, Any]:
+    """What an estimator remembers of its columns."""
+    return {name: getattr(estimator, name) for name in COLUMNS if hasattr(estimator, name)}
+
+
 @contextmanager
 def columns_kept(estimator: Any) -> Iterator[None]:
     """If the block fails, the estimator remembers the columns that it knew before."""
-    before = {name: getattr(estimator, name) for name in COLUMNS if hasattr(estimator, name)}
+    before = columns_of(estimator)
     try:
         yield
     except BaseException:

@@ -3,7 +3,6 @@
 import math
 import warnings
 from dataclasses import replace
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from mixtura.family import Gaussian
 from mixtura.fits import Fits
 from mixtura.fitting import by_weight
 from mixtura.grouped import Packed, packed_of
+from mixtura.inputs import whole
 from mixtura.mixture import Mixture
 from mixtura.native import groups as compiled
 from mixtura.sound import NARROWEST, Finding, component_findings, counted, exceeds, soundness
@@ -83,9 +83,9 @@ def fit_many(
         [-0.2, 6.0]
     """
     known = structure(covariance_type)
-    starts = _count("n_init", n_init, STARTS, 1)
-    passes = _count("max_iter", max_iter, AUTO_PASSES, 1)
-    components = _count("n_components", n_components, None, 1)
+    starts = whole("n_init", n_init, 1, STARTS)
+    passes = whole("max_iter", max_iter, 1, AUTO_PASSES)
+    components = whole("n_components", n_components, 1)
     packed = packed_of(groups, by, sample_weight)
     seed = seed_of(random_state)
     found = fits_of(packed, known.name, components, starts, seed, passes)
@@ -100,15 +100,6 @@ def fit_many(
             stacklevel=2,
         )
     return found
-
-
-def _count(name: str, value: Any, auto: int | None, least: int) -> int:
-    if value == "auto" and auto is not None:
-        return auto
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
-        other = " or 'auto'" if auto is not None else ""
-        raise ValueError(f"{name}={value!r} is not usable: pass an integer of at least {least}{other}")
-    return int(value)
 
 
 # ---- the fits

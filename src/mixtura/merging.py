@@ -100,16 +100,17 @@ def numbered(level: list[int], weights: np.ndarray) -> np.ndarray:
 def bend(entropy: np.ndarray) -> int:
     """The number of clusters at which two straight lines through the entropies meet best; all where there are two."""
     count = len(entropy)
-    size = np.arange(1, count + 1)
     if count < 3:
         return count
-
-    def left(at: slice) -> float:
-        line = np.polyfit(size[at], entropy[at], 1)
-        return float(((entropy[at] - np.polyval(line, size[at])) ** 2).sum())
-
-    misfit = [left(slice(0, c)) + left(slice(c - 1, count)) for c in range(2, count)]
+    misfit = [sum(((entropy[n - 1] - line) ** 2).sum() for n, line in two_lines(entropy, c)) for c in range(2, count)]
     return 2 + int(np.argmin(misfit))
+
+
+def two_lines(entropy: np.ndarray, bend: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Numbers of clusters up to the bend and from there on, and the straight line through the entropies of each."""
+    size = np.arange(1, len(entropy) + 1)
+    parts = size[:bend], size[bend - 1 :]
+    return [(n, np.polyval(np.polyfit(n, entropy[n - 1], 1), n)) for n in parts]
 
 
 class Merged:

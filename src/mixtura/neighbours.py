@@ -25,15 +25,15 @@ WAYS = 3
 LEVELS = "IEV"
 """mclust's letters from the poorest on: each set of matrices holds those of the letters before it."""
 
-KINDS = ("simpler", "smaller", "larger")
-"""What a neighbour is: of a simpler structure, or with one component less or more."""
+KINDS = ("fit", "simpler", "smaller", "larger")
+"""What a start begins at: the model's own fit, or that of a simpler structure, or of one component less or more."""
 
 
 class Lent(NamedTuple):
     """What a neighbour lends.
 
     Attributes:
-        kind: one of ``KINDS``.
+        kind: one of ``KINDS``, but the first.
         mixture: its fit, in the coordinates of the data.
     """
 

@@ -1,6 +1,5 @@
 """Ratio: whether a mixture needs one component more, by a likelihood ratio whose distribution is simulated."""
 
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,13 +7,13 @@ import torch
 
 from mixtura.cells import UNSOUND, Cell
 from mixtura.covariance import structure
-from mixtura.draws import seed_of, stream
+from mixtura.draws import stream
 from mixtura.estimator import AUTO_PASSES, GaussianMixture
 from mixtura.grouped import packed_of
-from mixtura.inputs import COLUMNS, check
+from mixtura.inputs import check, columns_of, whole
 from mixtura.many import fits_of
 from mixtura.mixture import Mixture
-from mixtura.trials import Tries
+from mixtura.trials import Tries, template_of
 
 STARTS = 8
 """Starts of each fit to simulated rows."""
@@ -50,7 +49,7 @@ class LikelihoodRatio(NamedTuple):
 def likelihood_ratio_test(
     X: Any,
     n_components: Any = 1,
-    covariance_type: str = "full",
+    covariance_type: Any = "full",
     sample_weight: Any = None,
     *,
     n_resamples: Any = 999,
@@ -93,26 +92,19 @@ def likelihood_ratio_test(
         >>> likelihood_ratio_test(X, 2, n_resamples=99, random_state=0).p_value > 0.05
         True
     """
-    for name, value in (("n_components", n_components), ("n_resamples", n_resamples)):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r} is not usable: pass an integer of at least 1")
-    given = {} if estimator is None else estimator.get_params(deep=False)
-    given |= {
-        "covariance_type": covariance_type,
-        "n_components": int(n_components),
-        "random_state": seed_of(random_state),
-    }
-    template = GaussianMixture(**given)
-    template._validate_params()
+    k, many = whole("n_components", n_components, 1), whole("n_resamples", n_resamples, 1)
+    if not isinstance(covariance_type, str):
+        raise ValueError(f"covariance_type={covariance_type!r} is no name: models are tested within one structure")
+    structure(covariance_type)  # refuses names that there are not
+    template = template_of(estimator, random_state)
     checked = check(template, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=False)
-    columns = {name: getattr(template, name) for name in COLUMNS if hasattr(template, name)}
-    tries = Tries(template, checked, columns, "bic", None)
-    tries.run([Cell(covariance_type, k) for k in (int(n_components), int(n_components) + 1)])
+    tries = Tries(template, checked, columns_of(template), "bic", None)
+    tries.run([Cell(covariance_type, c) for c in (k, k + 1)])
     if tries.interrupted:
         raise KeyboardInterrupt
     one, more = tries.trials
-    for trial in (one, more):
-        if trial.model is None or not (trial.sound or trial is more):
+    for trial, usable in ((one, one.sound), (more, more.model is not None)):
+        if not usable:
             reason = trial.reason or trial.model.diagnose()[0].message
             raise ValueError(
                 f"n_components={n_components}: the fit with {trial.cell.n_components} is not sound, so its likelihood "
@@ -120,9 +112,9 @@ def likelihood_ratio_test(
             )
     smaller, larger = one.model, more.model
     statistic = gained(one.figures.loglik, more.figures.loglik, more.sound)
-    null = simulated(smaller, round(smaller._weight), int(n_resamples), template.random_state)
+    null = simulated(smaller, round(smaller._weight), many, template.random_state)
     p = (1 + int((null >= statistic).sum())) / (1 + len(null))
-    return LikelihoodRatio(int(n_components), float(statistic), p, null, smaller, larger)
+    return LikelihoodRatio(k, float(statistic), p, null, smaller, larger)
 
 
 def gained(smaller: Any, larger: Any, sound: Any) -> Any:

@@ -10,23 +10,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from mixtura.cells import Cell, best_of, findings, selection, table
 from mixtura.covariance import STRUCTURES, structure
-from mixtura.criteria import CRITERIA
-from mixtura.draws import seed_of
+from mixtura.criteria import CRITERIA, OF_SIZE
 from mixtura.estimator import GaussianMixture
 from mixtura.fitted import FittedMixture
-from mixtura.further import FURTHER, OF_SIZE
-from mixtura.inputs import COLUMNS, Checked, check, columns_kept
+from mixtura.further import FURTHER
+from mixtura.inputs import Checked, check, columns_kept, columns_of
 from mixtura.mixture import Mixture
 from mixtura.scoring import Scores
 from mixtura.sound import Finding
-from mixtura.trials import Tries
+from mixtura.trials import Tries, template_of
 from mixtura.watch import speaker
 
 MOST_FEATURES, MOST_ROWS = 20, 100_000
 """Columns and rows up to which ``"auto"`` tries every structure."""
-
-STARTING = ("weights_init", "means_init", "precisions_init")
-"""Parameters that belong to one number of components."""
 
 
 class MixtureSearch(FittedMixture):
@@ -35,8 +31,8 @@ class MixtureSearch(FittedMixture):
     The data are checked, surveyed and made ready once for all fits; all use the same seed, so that structures with as
     many components begin at the same starts. Then neighbours lend each other starts, until none leads to a better fit:
     K components with one split begin a fit of K + 1, K + 1 with one gone a fit of K, and a simpler structure's clusters
-    begin a richer one's, so that a model is not less likely than those that it holds (where ``init_params`` is
-    ``"auto"``).
+    begin a richer one's, so that a model is not less likely than those that it holds, unless what would be better is
+    not sound (where ``init_params`` is ``"auto"``).
 
     A fit that is not sound (``status_`` is ``"degenerate"``) has no likelihood to compare: it stays in the table and
     wins only where no fit is sound. A fit that fails stays there too, and ``diagnose()`` says why. Where the best are
@@ -142,7 +138,7 @@ class MixtureSearch(FittedMixture):
     def _fit(self, X: Any, sample_weight: Any) -> Checked:
         self._validate_params()
         numbers, named = sizes(self.n_components), structures(self.covariance_types)
-        template = self._template()
+        template = template_of(self.estimator, self.random_state)
         with columns_kept(self):
             gaps = template._takes_gaps
             checked = check(self, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=gaps)
@@ -153,8 +149,7 @@ class MixtureSearch(FittedMixture):
                     f"covariance_types names {len(names)}: give one, such as 'full', or use 'bic'"
                 )
             cells = [Cell(name, k) for name in names for k in numbers]
-            columns = {name: getattr(self, name) for name in COLUMNS if hasattr(self, name)}
-            tries = Tries(template, checked, columns, self.criterion, speaker(self.progress))
+            tries = Tries(template, checked, columns_of(self), self.criterion, speaker(self.progress))
             tries.run(cells, FURTHER.get(self.criterion))
             trials, untried = tries.trials, cells[len(tries.trials) :]
             if tries.interrupted and not any(t.sound and not math.isnan(t.value(self.criterion)) for t in trials):
@@ -169,20 +164,6 @@ class MixtureSearch(FittedMixture):
         if tries.interrupted:
             raise KeyboardInterrupt
         return checked
-
-    def _template(self) -> GaussianMixture:
-        """An estimator with the parameters that all cells share, its seed drawn."""
-        base = GaussianMixture() if self.estimator is None else self.estimator
-        given = [name for name in STARTING if getattr(base, name) is not None]
-        if given:
-            raise ValueError(
-                f"estimator sets {', '.join(given)}, which fits one number of components: leave it out to search, or "
-                "fit GaussianMixture itself"
-            )
-        seed = seed_of(base.random_state if self.random_state is None else self.random_state)
-        template = type(base)(**{**base.get_params(deep=False), "random_state": seed})
-        template._validate_params()
-        return template
 
     @property
     def _takes_gaps(self) -> bool:

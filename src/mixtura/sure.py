@@ -13,7 +13,7 @@ from torch import Tensor
 from mixtura.covariance import structure
 from mixtura.draws import seed_of, stream
 from mixtura.estimator import AUTO_PASSES, DegenerateWarning, GaussianMixture
-from mixtura.inputs import check
+from mixtura.inputs import check, whole
 from mixtura.mixture import Mixture
 from mixtura.plan import ground_of
 from mixtura.record import Record
@@ -83,8 +83,7 @@ def bootstrap(
     """
     check_is_fitted(model)
     model = getattr(model, "best_estimator_", model)
-    if isinstance(n_resamples, bool) or not isinstance(n_resamples, int | np.integer) or int(n_resamples) < 2:
-        raise ValueError(f"n_resamples={n_resamples!r} is not usable: pass an integer of at least 2")
+    many = whole("n_resamples", n_resamples, 2)
     if method not in METHODS:
         raise ValueError(f"method={method!r} is unknown: use 'rows' or 'weights'")
     checked = check(model, X, reset=False, sample_weight=sample_weight, gaps=False)
@@ -97,23 +96,23 @@ def bootstrap(
     start = model.mixture_.shifted(-ground.origin)
     made = []
     each = max(1, BATCH // len(x))
-    for at in range(0, int(n_resamples), each):
-        drawn = weights(weight, range(at, min(at + each, int(n_resamples))), method, seed)
+    for at in range(0, many, each):
+        drawn = weights(weight, range(at, min(at + each, many)), method, seed)
         which = np.arange(len(drawn))
         fits, _ = weighted_runs(start.take([0] * len(drawn)), which, x, drawn, ground.rule, AUTO_PASSES, Still(LEFT))
         sound = soundness(fits, fits.log_weight.exp() * drawn.sum(1, keepdim=True), land.facts).sound
         made.append(fits.take(sound.nonzero()[:, 0]))
     kept = Record.cat(made)
     if kept.shape[0] < 2:
-        raise ValueError(f"No two of the {n_resamples} resamples have a sound fit: use fewer components")
-    if kept.shape[0] < n_resamples:
+        raise ValueError(f"No two of the {many} resamples have a sound fit: use fewer components")
+    if kept.shape[0] < many:
         warnings.warn(
-            f"Of {n_resamples} resamples {n_resamples - kept.shape[0]} have a fit that is not sound and are left out"
+            f"Of {many} resamples {many - kept.shape[0]} have a fit that is not sound and are left out"
             + (": method='weights' keeps all rows in each." if method == "rows" else "."),
             DegenerateWarning,
             stacklevel=2,
         )
-    return Bootstrap(model, kept.shifted(ground.origin), int(n_resamples))
+    return Bootstrap(model, kept.shifted(ground.origin), many)
 
 
 def weights(weight: Float64[Tensor, "N"], numbers: range, method: str, seed: int) -> Float64[Tensor, "B N"]:

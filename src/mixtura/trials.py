@@ -5,11 +5,38 @@ from typing import Any
 
 from mixtura.cells import Cell, Trial, failed, tell
 from mixtura.criteria import Figures
+from mixtura.draws import seed_of
 from mixtura.estimator import GaussianMixture
 from mixtura.fitted import weighed
 from mixtura.fitting import Fit
 from mixtura.inputs import Checked
 from mixtura.neighbours import Lent, bettered, neighbours
+
+STARTING = ("weights_init", "means_init", "precisions_init")
+"""Parameters that belong to one number of components."""
+
+
+def template_of(estimator: GaussianMixture | None, random_state: Any) -> GaussianMixture:
+    """An estimator with the parameters that all cells share, its seed drawn.
+
+    Args:
+        estimator: whose parameters; None takes the defaults. It is not changed.
+        random_state: where the seed comes from; None takes the estimator's.
+
+    Raises:
+        ValueError: a parameter cannot be used, or belongs to one number of components.
+    """
+    base = GaussianMixture() if estimator is None else estimator
+    given = [name for name in STARTING if getattr(base, name) is not None]
+    if given:
+        raise ValueError(
+            f"estimator sets {', '.join(given)}, which fits one number of components: leave it out to search, or "
+            "fit GaussianMixture itself"
+        )
+    seed = seed_of(base.random_state if random_state is None else random_state)
+    template = type(base)(**{**base.get_params(deep=False), "random_state": seed})
+    template._validate_params()
+    return template
 
 
 class Tries:
@@ -103,8 +130,7 @@ class Tries:
             return False
         if not found.sound or (first.sound and found.figures.loglik <= first.figures.loglik):
             return False
-        # The first of what is told now is the fit that stands already.
-        model.starts_ = first.model.starts_ + model.starts_[1:]
+        model.starts_ = first.model.starts_ + model.starts_
         self.trials[at] = found
         self._tell(found, "from its neighbours")
         return True

@@ -9,6 +9,7 @@ import numpy as np
 from mixtura.cells import UNSOUND, ranking
 from mixtura.covariance import structure
 from mixtura.criteria import Figures, aic, bic
+from mixtura.neighbours import KINDS
 
 SHOWN = 8
 """Most features in a table of components."""
@@ -190,6 +191,12 @@ def how_found(model: Any) -> str | None:
     if not starts:
         return None
     seed = f"seed {model.seed_}, {model.n_iter_} iterations"
+    # What neighbours in a search of models have lent comes last.
+    own = [start for start in starts if start["kind"] not in KINDS]
+    if len(own) < len(starts) and not _ends(model, own)[2]:
+        count = sum(not made(start) for start in own)
+        return f"{count} starts raced; going on from the fits of neighbouring models led to a better one; {seed}."
+    starts = own
     if any(made(start) for start in starts):
         return f"{_searched(model, starts)}; {seed}."
     ended, alike, reached = _ends(model, starts)

@@ -144,7 +144,7 @@ def run(
     passes: int,
     stop: Still = NEVER,
 ) -> tuple[Mixture, Float64[Tensor, "R"], np.ndarray]:
-    """EM from given starts, as :func:`mixtura.running.weighted_runs` has it.
+    """EM from given starts, as :func:`mixtura.running.weighted_runs` has it: by SQUAREM where a test may end it.
 
     Returns:
         Where the runs have come to, Σ w log p(x) there, and (R,) those that the library could take so far; of the
@@ -156,7 +156,7 @@ def run(
     least = x.new_zeros(len(weight), x.shape[1]) if floor.least is None else floor.least.repeat(len(weight), 1)
     some = Groups((x[row] - centre[group]).mT.contiguous(), weight[group, row], sizes.numpy(), least, np.empty(0))
     about = centre[torch.from_numpy(which)][:, None]
-    settings = Settings(stop, passes, stop is not NEVER, TOLERANCE, x.dtype, floor.added)
+    settings = Settings(stop, passes, stop.per_row > 0, TOLERANCE, x.dtype, floor.added)
     totals = totals_of(some, model.covariance)
     runs = Runs(replace(model, mean=model.mean - about), fields_of(some, totals), which, settings)
     finish(runs)

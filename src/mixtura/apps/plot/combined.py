@@ -6,6 +6,7 @@ import numpy as np
 
 from mixtura.apps.plot.canvas import dress, new_axes, tell
 from mixtura.apps.plot.palette import INK, look
+from mixtura.merging import two_lines
 
 
 def merging(merged: Any, ax: Any = None, *, title: str | None = None) -> Any:
@@ -43,9 +44,8 @@ def merging(merged: Any, ax: Any = None, *, title: str | None = None) -> Any:
     count, chosen = len(entropy), merged.n_clusters_
     size, colour = np.arange(1, count + 1), look(0).colour
     if 2 <= chosen < count:
-        for turn, at in enumerate((slice(0, chosen), slice(chosen - 1, count))):
-            line = np.polyval(np.polyfit(size[at], entropy[at], 1), size[at])
-            ax.plot(size[at], line, color=INK, linestyle="--", linewidth=1.0, gid=f"line {turn}")
+        for turn, (n, line) in enumerate(two_lines(entropy, chosen)):
+            ax.plot(n, line, color=INK, linestyle="--", linewidth=1.0, gid=f"line {turn}")
     ax.plot(size, entropy, color=colour, marker="o", markersize=5, linewidth=1.4, gid="entropy")
     star = {"marker": "*", "markersize": 14, "color": INK, "markeredgecolor": "white", "zorder": 5}
     ax.plot([chosen], [entropy[chosen - 1]], linestyle="", gid="chosen", **star)

@@ -26,6 +26,10 @@ KINDS = {
     "hierarchical": "model-based agglomeration",
     "random": "random responsibilities",
     "given": "given values",
+    "fit": "the best of these once more",
+    "simpler": "the fit of a simpler structure",
+    "smaller": "a fit with one component less",
+    "larger": "a fit with one component more",
 }
 """Kinds of starts in words."""
 
