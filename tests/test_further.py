@@ -7,7 +7,8 @@ import pytest
 from comparison.sets import load
 from scipy import stats
 
-from mixtura import GaussianMixture, MixtureSearch
+from mixtura import GaussianMixture, MixtureSearch, likelihood_ratio_test
+from mixtura.criteria import OF_SIZE
 from mixtura.draws import stream
 from mixtura.further import FOLDS
 
@@ -52,9 +53,59 @@ def test_nec_speaks_against_dividing_clusters():
     assert min(value[3:]) > 5 * value[2], "a divided cluster leaves its rows in doubt"
 
 
-def test_nec_is_for_one_structure():
-    with pytest.raises(ValueError, match="criterion='nec' compares numbers of components of one structure"):
-        search("nec", names=("full", "diag"))
+# ---- the soft form of ICL
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_soft_form_of_icl(weighted):
+    x = load("iris")
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(x)) if weighted else None
+    found = search("icl_entropy", (1, 2, 3), ("full", "tied"), x, weight)
+    assert found.best_index_ == found.table_["icl_entropy"].argmin()
+    best = found.best_estimator_
+    t, w = best.predict_proba(x), np.ones(len(x)) if weight is None else weight
+    entropy = -(w[:, None] * t * np.log(np.maximum(t, 1e-300))).sum()
+    value = best.icl_entropy(x, weight)
+    assert value == pytest.approx(best.bic(x, weight) + 2 * entropy, rel=1e-9)
+    assert found.table_["icl_entropy"][found.best_index_] == pytest.approx(value, rel=1e-9)
+    # A posterior t has −log max t ≤ −Σ t log t: the soft form is never below the other.
+    assert value >= best.icl(x, weight) - 1e-9
+
+
+# ---- tests in turn
+
+
+def test_p_values_in_turn():
+    found = search("lrt", range(1, 6), x=clusters())
+    p = found.table_["lrt"]
+    assert p[:2].tolist() == [0.005, 0.005], "nothing of 199 resamples comes near"
+    assert p[2] > 0.05
+    assert np.isnan(p[3:]).all(), "what comes after the first that is not rejected is not tested"
+    assert found.best_estimator_.n_components == 3
+    alone = likelihood_ratio_test(
+        clusters(), 3, n_resamples=199, estimator=GaussianMixture(effort="quick"), random_state=0
+    )
+    assert p[2] == pytest.approx(alone.p_value, abs=1e-12)
+
+
+def test_where_all_are_rejected_the_largest_is_best_and_said_to_be():
+    found = search("lrt", (1, 2), x=clusters())
+    assert found.table_["lrt"].tolist() == [0.005, 0.005]
+    assert found.best_estimator_.n_components == 2
+    assert [finding.kind for finding in found.diagnose()] == ["largest_tried"]
+
+
+def test_gaps_cannot_be_simulated():
+    x = clusters()
+    x[::9, 0] = np.nan
+    with pytest.raises(ValueError, match="criterion='lrt' simulates rows without gaps"):
+        search("lrt", (1, 2), x=x, missing="em")
+
+
+@pytest.mark.parametrize("criterion", OF_SIZE)
+def test_criteria_of_size_are_for_one_structure(criterion):
+    with pytest.raises(ValueError, match=f"criterion='{criterion}' compares numbers of components of one structure"):
+        search(criterion, names=("full", "diag"))
 
 
 # ---- rows held out

@@ -10,9 +10,10 @@ from comparison.sets import load, numbers
 
 from mixtura import GaussianMixture, MixtureSearch
 from mixtura.apps import words
-from mixtura.cells import Cell, table
+from mixtura.cells import UNSOUND, Cell, table
 from mixtura.covariance import STRUCTURES, structure
 from mixtura.neighbours import KINDS, below, neighbours, simpler
+from mixtura.trials import REACH
 
 CODES = [entry.code for entry in STRUCTURES.values()]
 
@@ -140,6 +141,49 @@ def test_starts_tell_of_neighbours(monkeypatch):
     told = [line for line in lines if line.startswith("from its neighbours: ")]
     assert told, "some fit was bettered"
     assert len(lines) == 12 + len(told)
+
+
+# ---- where it pays
+
+
+def test_only_what_may_win_is_searched_on():
+    """Fits that lie far behind are left at their races and neighbours; the others go on by moves."""
+    kept = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mixtura.select.table", lambda trials: kept.append(trials) or table(trials))
+        search = searched(load("iris"), range(1, 6), ["full", "diag", "tied"], quick=False)
+    best = search.table_["bic"].min()
+    for trial in kept[-1]:
+        moved = any(words.made(start) for start in trial.model.starts_)
+        if trial.value("bic") <= best + REACH and trial.cell.n_components > 1:
+            assert moved, trial.cell
+        if trial.value("bic") > best + 10 * REACH:
+            assert not moved, trial.cell
+    assert any(words.made(start) for start in search.best_estimator_.starts_)
+    assert "tried by local search" in words.how_found(search.best_estimator_)
+    for trial in kept[-1]:
+        for at, start in enumerate(trial.model.starts_):
+            assert start["parent"] is None or start["parent"] < at, "a parent comes before what is made of it"
+
+
+@pytest.mark.parametrize("name", ["iris", "diabetes_corrected", "galaxies_roeder"])
+def test_the_winner_is_the_one_of_searches_of_every_model(name):
+    x = load(name)
+    found = searched(x, range(1, 6), "all", quick=False)
+    sound = ~np.isin(found.table_["status"], UNSOUND)
+    for kind, k in zip(found.table_["covariance_type"][sound], found.table_["n_components"][sound], strict=True):
+        if structure(kind).code in ("VVV", "VVI", "VEV", "V", "E"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                alone = GaussianMixture(int(k), covariance_type=kind, random_state=0).fit(x)
+            if alone.status_ != "degenerate":
+                assert found.table_["bic"][found.best_index_] <= alone.bic(x) + 0.1
+
+
+def test_thorough_searches_agree_on_the_winner():
+    template = GaussianMixture(effort="thorough")
+    found = MixtureSearch((1, 2, 3), "full", estimator=template, random_state=0).fit(load("iris"))
+    assert "independent searches came to the same optimum" in words.how_found(found.best_estimator_)
 
 
 def test_plain_starts_have_no_neighbours():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtura.covariance import structure
-from mixtura.criteria import CRITERIA, OF_SIZE, Figures
+from mixtura.criteria import CRITERIA, OF_SIZE, P_VALUES, Figures
 from mixtura.sound import Finding
 
 UNDECIDED = 2e-7
@@ -110,6 +110,9 @@ def tell(trial: Trial, criterion: str, where: str) -> str:
 def ranking(columns: dict[str, np.ndarray], criterion: str) -> list[int]:
     """The rows of a table, best first: sound ones before others, failed ones last."""
     value, sound = columns[criterion], ~np.isin(columns["status"], UNSOUND)
+    if criterion in P_VALUES:
+        # All that were tested before the last one ask for a component more.
+        value = np.where(np.isnan(value), np.nan, -columns["n_components"])
     return sorted(range(len(value)), key=lambda i: (not sound[i], math.isnan(value[i]), value[i]))
 
 
@@ -124,6 +127,8 @@ def best_of(trials: list[Trial], criterion: str) -> int:
     if math.isnan(value[first]):
         reasons = "; ".join(f"{trial.cell}: {trial.reason}" for trial in trials[:3])
         raise ValueError(f"None of the {len(trials)} models could be fitted. {reasons}")
+    if criterion in P_VALUES:
+        return first
     undecided = UNDECIDED * (abs(value[first]) if criterion in OF_SIZE else trials[first].figures.weight)
     equal = [i for i, t in enumerate(trials) if t.sound == trials[first].sound and value[i] - value[first] <= undecided]
     return min(equal, key=lambda i: (trials[i].figures.parameters, trials[i].cell.n_components, i))

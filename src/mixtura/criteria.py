@@ -39,5 +39,11 @@ def icl(f: Figures) -> float:
 CRITERIA: dict[str, Callable[[Figures], float]] = {"bic": bic, "aic": aic, "icl": icl}
 """Criteria by the names that users give."""
 
-OF_SIZE = ("nec",)
-"""Criteria that are ratios, not nats, and compare numbers of components of one structure."""
+OF_SIZE = ("nec", "stability", "lrt")
+"""Criteria that are no nats, and compare numbers of components of one structure."""
+
+LEVEL = 0.05
+"""The p-value above which one component more is not asked for."""
+
+P_VALUES = ("lrt",)
+"""Criteria that are p-values of one component more: the first above ``LEVEL`` is best, and no other is."""

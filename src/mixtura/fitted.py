@@ -199,6 +199,18 @@ class FittedMixture(DensityMixin, BaseEstimator, ABC):
         best, _ = weighed(scores.log_best(), weight)
         return icl(Figures(total, self.n_parameters_, rows, best))
 
+    def icl_entropy(self, X: Any, sample_weight: Any = None) -> float:
+        """ICL in its soft form, BIC − 2 Σ w Σ p(k | x) log p(k | x); lower is better (Biernacki et al. 2000).
+
+        Args:
+            X: (N, D) rows.
+            sample_weight: (N,) row weights.
+        """
+        scores, checked = self._scores(X, sample_weight)
+        total, rows = weighed(scores.log_density(), checked.weight)
+        doubt, _ = weighed(scores.entropy(), checked.weight)
+        return bic(Figures(total, self.n_parameters_, rows)) + 2 * doubt
+
     def sample(self, n_samples: int = 1, random_state: Any = None, shuffle: bool = False) -> tuple[Any, Any]:
         """Random rows from the mixture.
 

@@ -6,30 +6,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from mixtura.cells import Cell, Trial
 from mixtura.data.array import Array
 from mixtura.draws import stream
 from mixtura.fitted import place, weighed
 from mixtura.fitting import continued, fit, landed
+from mixtura.ratio import tested
 from mixtura.scoring import Scores
 from mixtura.search import plain
 from mixtura.sourced import gathered
-from mixtura.trials import Tries
+from mixtura.stability import Stability
+from mixtura.trials import Further, Tries
 
 FOLDS = 10
 """Parts of the rows, each held out once."""
 
 
-def entropy(joint: Float[Tensor, "K n"]) -> Float[Tensor, "n"]:
-    """−Σ t log t of the posteriors t of each row."""
-    t = joint.to(torch.float64).softmax(0)
-    return -torch.special.xlogy(t, t).sum(0)
+def icl_entropy(tries: Tries) -> list[dict[str, float]]:
+    """BIC + 2 × the entropy of the clusters: ICL before it is taken at each row's best (Biernacki et al. 2000)."""
+    return [
+        {"icl_entropy": t.value("bic") + 2 * doubt(tries, t) if t.model is not None else math.nan} for t in tries.trials
+    ]
 
 
-def nec(tries: Tries) -> list[float]:
+def doubt(tries: Tries, trial: Trial) -> float:
+    """−Σ w Σ p(k | x) log p(k | x) of a fit, nats."""
+    return weighed(trial.model._score_checked(tries.checked).entropy(), tries.checked.weight)[0]
+
+
+def nec(tries: Tries) -> list[dict[str, float]]:
     """Normalised entropy criterion: the entropy of K clusters over what they explain more than one, and 1 for K = 1.
 
     Celeux & Soromenho (1996); with the value for one cluster of Biernacki, Celeux & Govaert (1999), below which
@@ -40,19 +46,18 @@ def nec(tries: Tries) -> list[float]:
     }
     found = []
     for trial in tries.trials:
-        name, checked = trial.cell.covariance_type, tries.checked
+        name = trial.cell.covariance_type
         if trial.model is None or trial.cell.n_components == 1:
             found.append(math.nan if trial.model is None else 1.0)
             continue
         if name not in single:
             single[name] = tries.tried(Cell(name, 1)).figures.loglik
         gain = trial.figures.loglik - single[name]
-        doubt, _ = weighed(trial.model._score_checked(checked)._all(entropy), checked.weight)
-        found.append(doubt / gain if gain > 0 else math.inf)
-    return found
+        found.append(doubt(tries, trial) / gain if gain > 0 else math.inf)
+    return [{"nec": value} for value in found]
 
 
-def cross_validated(tries: Tries) -> list[float]:
+def cross_validated(tries: Tries) -> list[dict[str, float]]:
     """−2 Σ w log p(x) of rows that were held out, in ten parts, each by fits to the others (Smyth 2000).
 
     The fit to all rows is where the others begin, so that they come to the same optimum where their rows have it. Rows
@@ -68,7 +73,7 @@ def cross_validated(tries: Tries) -> list[float]:
         land = landed(kept, seed, tries.land.rows.dtype, device, checked.gaps)
         for i, trial in enumerate(tries.trials):
             total[i] += _held_out(tries, trial, land, held, device)
-    return (-2 * total).tolist()
+    return [{"cv": value} for value in (-2 * total).tolist()]
 
 
 def _held_out(tries: Tries, trial: Trial, land: Any, held: Array, device: torch.device) -> float:
@@ -87,5 +92,11 @@ def _held_out(tries: Tries, trial: Trial, land: Any, held: Array, device: torch.
     return weighed(scores.log_density(), held.weight)[0]
 
 
-FURTHER: dict[str, Callable[[Tries], list[float]]] = {"nec": nec, "cv": cross_validated}
-"""Such criteria by the names that users give: the value for each trial, NaN where there is none; lower is better."""
+FURTHER: dict[str, Callable[[], Further]] = {
+    "icl_entropy": lambda: Further(icl_entropy),
+    "nec": lambda: Further(nec),
+    "cv": lambda: Further(cross_validated),
+    "stability": Stability,
+    "lrt": lambda: Further(tested),
+}
+"""Such criteria by the names that users give; NaN where one says nothing of a model."""

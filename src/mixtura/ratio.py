@@ -1,12 +1,14 @@
 """Ratio: whether a mixture needs one component more, by a likelihood ratio whose distribution is simulated."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from mixtura.cells import UNSOUND, Cell
+from mixtura.cells import UNSOUND, Cell, Trial
 from mixtura.covariance import structure
+from mixtura.criteria import LEVEL
 from mixtura.draws import stream
 from mixtura.estimator import AUTO_PASSES, GaussianMixture
 from mixtura.grouped import packed_of
@@ -17,6 +19,9 @@ from mixtura.trials import Tries, template_of
 
 STARTS = 8
 """Starts of each fit to simulated rows."""
+
+RESAMPLES = 199
+"""Sets that are simulated for each number of components of a search."""
 
 BATCH = 2**24
 """Numbers that are simulated at a time."""
@@ -98,7 +103,7 @@ def likelihood_ratio_test(
     structure(covariance_type)  # refuses names that there are not
     template = template_of(estimator, random_state)
     checked = check(template, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=False)
-    tries = Tries(template, checked, columns_of(template), "bic", None)
+    tries = Tries(template, checked, columns_of(template), "lrt", None)
     tries.run([Cell(covariance_type, c) for c in (k, k + 1)])
     if tries.interrupted:
         raise KeyboardInterrupt
@@ -110,11 +115,37 @@ def likelihood_ratio_test(
                 f"n_components={n_components}: the fit with {trial.cell.n_components} is not sound, so its likelihood "
                 f"cannot be compared. {reason}"
             )
-    smaller, larger = one.model, more.model
+    return against(one, more, many, template.random_state)
+
+
+def against(one: Trial, more: Trial, many: int, seed: int) -> LikelihoodRatio:
+    """The test of a sound fit against that with one component more."""
     statistic = gained(one.figures.loglik, more.figures.loglik, more.sound)
-    null = simulated(smaller, round(smaller._weight), many, template.random_state)
+    null = simulated(one.model, round(one.model._weight), many, seed)
     p = (1 + int((null >= statistic).sum())) / (1 + len(null))
-    return LikelihoodRatio(k, float(statistic), p, null, smaller, larger)
+    return LikelihoodRatio(one.cell.n_components, float(statistic), p, null, one.model, more.model)
+
+
+def tested(tries: Tries) -> list[dict[str, float]]:
+    """The p-value of each number of components against one more, from the fewest on, up to the first above 0.05.
+
+    The numbers after it are not tested: NaN.
+
+    Raises:
+        ValueError: rows have gaps, for simulated ones have none.
+    """
+    if tries.checked.gaps:
+        raise ValueError("criterion='lrt' simulates rows without gaps: use missing='error', or another criterion")
+    by_size = {trial.cell.n_components: trial for trial in tries.trials}
+    name, found = tries.trials[0].cell.covariance_type, dict.fromkeys(by_size, math.nan)
+    for k in sorted(by_size):
+        more = by_size[k + 1] if k + 1 in by_size else tries.tried(Cell(name, k + 1))
+        if not by_size[k].sound or more.model is None:
+            continue
+        found[k] = against(by_size[k], more, RESAMPLES, tries.template.random_state).p_value
+        if found[k] > LEVEL:
+            break
+    return [{"lrt": found[trial.cell.n_components]} for trial in tries.trials]
 
 
 def gained(smaller: Any, larger: Any, sound: Any) -> Any:

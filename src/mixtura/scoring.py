@@ -171,6 +171,15 @@ class Scores:
         """log max p(k | x)."""
         return self._all(lambda joint: joint.amax(0) - joint.logsumexp(0))
 
+    def entropy(self) -> Float[Tensor, "N"]:
+        """−Σ p(k | x) log p(k | x), in float64."""
+
+        def read(joint: Float[Tensor, "K n"]) -> Float[Tensor, "n"]:
+            t = joint.to(self.wide).softmax(0)
+            return -torch.special.xlogy(t, t).sum(0)
+
+        return self._all(read)
+
     def every(self) -> Said:
         """All of it, from one look at the rows."""
         parts = []

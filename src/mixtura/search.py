@@ -25,12 +25,13 @@ def plain(starts: Callable[[Ground], Mixture], kind: str) -> Callable[[Ground], 
     return search
 
 
-def searches(effort: Effort, count: int | None = None) -> Callable[[Ground], Found]:
+def searches(effort: Effort, count: int | None = None, begun: Mixture | None = None) -> Callable[[Ground], Found]:
     """Independent searches, each a race with starts of its own and a local search from its leader.
 
     Args:
         effort: how hard each of them looks.
         count: how many; None is as many as the effort says, ended when the best optimum was found often enough.
+        begun: a fit, in the coordinates of the data, that the first of them goes on from instead of a race's leader.
     """
 
     def search(ground: Ground) -> Found:
@@ -39,10 +40,13 @@ def searches(effort: Effort, count: int | None = None) -> Callable[[Ground], Fou
         peaks: list[Peak] = []
         for number in range(effort.searches if count is None else count):
             track.search = number
-            race = Race(track, effort, number * effort.starts)
-            runners = race.run()
-            # Where all starts agree, a single search leaves it at that; several look on.
-            easy = race.agreed and effort.searches == 1
+            if begun is not None and number == 0:
+                runners, easy = track.enter(begun.shifted(-ground.origin).to(ground.rows.home), ["fit"]), False
+            else:
+                race = Race(track, effort, number * effort.starts)
+                runners = race.run()
+                # Where all starts agree, a single search leaves it at that; several look on.
+                easy = race.agreed and effort.searches == 1
             if effort.climb is None or not ground.plan.passes or easy or track.interrupted:
                 ends.append(runners)
             else:

@@ -43,9 +43,13 @@ class MixtureSearch(FittedMixture):
         covariance_types: structures to try: a name, several, ``"auto"`` or ``"all"``. ``"all"`` is all fourteen, or
             E and V for one column; ``"auto"`` is the same up to 20 columns and 100,000 rows, else scikit-learn's four
             (full, tied, diag, spherical), and ``diagnose()`` says so.
-        criterion: ``"bic"``, ``"icl"`` or ``"aic"``; ``"cv"``, −2 log likelihood of rows held out in ten parts, each by
-            fits to the others (Smyth 2000); ``"nec"``, the entropy of the clusters over what they explain more than
-            one does (Celeux & Soromenho 1996), which compares numbers of components of one structure. Lower is better.
+        criterion: ``"bic"``, ``"icl"`` or ``"aic"``; ``"icl_entropy"``, ICL in its soft form; ``"cv"``, −2 log
+            likelihood of rows held out in ten parts, each by fits to the others (Smyth 2000). Lower is better. Three
+            more compare numbers of components of one structure: ``"nec"``, the entropy of the clusters over what they
+            explain more than one does (Celeux & Soromenho 1996); ``"stability"``, 1 less how far ten refits with K
+            components agree with those with K ± 1 (Fowlkes & Mallows 1983, Varrone et al. 2024); and ``"lrt"``,
+            p-values of one component more, from the fewest on, by the parametric bootstrap with 199 resamples
+            (McLachlan 1987): the first above 0.05 is best.
         estimator: a :class:`mixtura.GaussianMixture` whose other parameters every fit takes (``effort``, ``tol``,
             ``device``, ...); None takes the defaults. It is not changed.
         random_state: as in :class:`mixtura.GaussianMixture`; None takes the estimator's.
@@ -56,7 +60,8 @@ class MixtureSearch(FittedMixture):
         best_index_: its row in the table.
         table_: dict of arrays, one entry a fit: ``covariance_type``, ``n_components``, ``loglik``, ``n_parameters``,
             ``bic``, ``aic``, ``icl`` and ``status`` (as ``status_``, or ``"failed"``: then the numbers are NaN), and
-            ``cv`` or ``nec`` where that is the criterion.
+            the criterion itself where it is another; with ``stability`` also its standard deviation over pairs,
+            ``stability_sd``, and ``stability_same``, 1 less how far refits with K agree among themselves.
         seed_: the seed of all random draws.
         n_features_in_: number of features D.
         feature_names_in_: (D,) names of the columns, where the data had them.
@@ -150,7 +155,8 @@ class MixtureSearch(FittedMixture):
                 )
             cells = [Cell(name, k) for name in names for k in numbers]
             tries = Tries(template, checked, columns_of(self), self.criterion, speaker(self.progress))
-            tries.run(cells, FURTHER.get(self.criterion))
+            further = FURTHER.get(self.criterion)
+            tries.run(cells, None if further is None else further())
             trials, untried = tries.trials, cells[len(tries.trials) :]
             if tries.interrupted and not any(t.sound and not math.isnan(t.value(self.criterion)) for t in trials):
                 raise KeyboardInterrupt

@@ -191,13 +191,14 @@ def how_found(model: Any) -> str | None:
     if not starts:
         return None
     seed = f"seed {model.seed_}, {model.n_iter_} iterations"
-    # What neighbours in a search of models have lent comes last.
-    own = [start for start in starts if start["kind"] not in KINDS]
-    if len(own) < len(starts) and not _ends(model, own)[2]:
-        count = sum(not made(start) for start in own)
-        return f"{count} starts raced; going on from the fits of neighbouring models led to a better one; {seed}."
-    starts = own
-    if any(made(start) for start in starts):
+    # In a search of models neighbours lend what comes after the races, and then fits are searched on.
+    cut = next((i for i, start in enumerate(starts) if start["kind"] in KINDS), len(starts))
+    own, later = starts[:cut], starts[cut:]
+    if later and not any(map(made, later)):
+        if not _ends(model, own)[2]:
+            return f"{_lent(starts)}; {seed}."
+        starts = own
+    if any(map(made, starts)):
         return f"{_searched(model, starts)}; {seed}."
     ended, alike, reached = _ends(model, starts)
     if len(starts) == 1:
@@ -223,18 +224,27 @@ def made(start: dict[str, Any]) -> bool:
     return start.get("parent") is not None
 
 
+def _raced(starts: list[dict[str, Any]]) -> str:
+    return f"{sum(not made(start) and start['kind'] not in KINDS for start in starts)} starts raced"
+
+
+def _lent(starts: list[dict[str, Any]]) -> str:
+    return f"{_raced(starts)}; going on from the fits of neighbouring models led to a better one"
+
+
 def _searched(model: Any, starts: list[Any]) -> str:
     """What races and local searches came to."""
     ended, _, reached = _ends(model, starts)
     tried = sum(map(made, starts))
+    lent = any(start["kind"] in KINDS[1:] for start in ended)
     what = "moves and crosses" if any(start["kind"] == "cross" for start in starts) else "moves"
     line = lineage(starts, starts.index(reached[0]))[:-1] if reached else []
     better = f"{len(line)} of the {tried} {what} tried by local search led to the best"
     found = better if line else f"none of the {tried} {what} tried by local search was better"
-    raced = f"{len(starts) - tried} starts raced; {found}"
-    if len(ended) == 1:
-        return raced
+    raced = f"{_lent(starts) if lent else _raced(starts)}; {found}"
     count, same = len({s["search"] for s in ended}), len({s["search"] for s in reached})
+    if count == 1:
+        return raced
     if same > 1:
         return f"{raced}; {same} of the {count} independent searches came to the same optimum"
     crossed = any(starts[i]["kind"] == "cross" for i in line)
