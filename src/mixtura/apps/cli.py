@@ -96,7 +96,8 @@ def _add_fit(commands: Any) -> None:
         help="fit mixtures to a table, choose one, and report",
         description=f"Fit Gaussian mixtures to the numeric columns of a {options.READS} file, and keep the best.",
         epilog="DIR gets model.safetensors, the labels (identifier, label, posteriors, uncertainty, log density of "
-        "every row), summary.json and report.html, all complete or none; an earlier run's are replaced.",
+        "every row, and with --merge its cluster), summary.json and report.html, all complete or none; an earlier "
+        "run's are replaced.",
     )
     add = fit.add_argument
     add("data", metavar="DATA", type=Path, help="the table, which is never held in memory")
@@ -117,6 +118,7 @@ def _add_fit(commands: Any) -> None:
         default="bic",
         help="what chooses; cv holds the rows in memory (default: bic)",
     )
+    options.add_merging(add, "put components that overlap together into clusters")
     add(
         "--effort", choices=["quick", "standard", "thorough"], default="standard", help="of the search for each optimum"
     )
@@ -134,7 +136,8 @@ def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="label new rows with a saved model",
-        description="Label the rows of a file: the columns of the fit are found by name, and transformed as then.",
+        description="Label the rows of a file: the columns of the fit are found by name, and transformed as then. A "
+        "model that was fitted with --merge gives the cluster of each row, too.",
     )
     predict.add_argument("model", metavar="MODEL", type=Path, help="a model.safetensors")
     predict.add_argument("data", metavar="DATA", type=Path, help=f"a {options.READS} file")
@@ -182,6 +185,7 @@ def _add_report(commands: Any) -> None:
     options.add_output(report, "the report: .html")
     report.add_argument("--credit", metavar="TEXT", help="whose data these are: a line under every picture")
     report.add_argument("--weight", metavar="COLUMN", help="column that says how often each row counts")
+    options.add_merging(report.add_argument, "put components together by these rows (default: as fit did)")
     options.add_layout(report)
     options.add_common(report)
     report.set_defaults(run=_report)
@@ -204,6 +208,11 @@ def _fit(asked: argparse.Namespace) -> None:
         raise Usage("--transform-columns belongs to --transform asinh, which is not given: add it")
     if asked.output is None and asked.labels_format is not None:
         raise Usage("--labels-format is given, but no -o DIR to write labels to: add it")
+    if (asked.merge or 0) > max(asked.components):
+        raise Usage(
+            f"--merge {asked.merge} asks for more clusters than there are components, at most {max(asked.components)}: "
+            "give fewer, or more components with -k"
+        )
     from mixtura.apps import describe, fit
     from mixtura.apps.job import Job, Reading
 
@@ -212,6 +221,7 @@ def _fit(asked: argparse.Namespace) -> None:
         components=asked.components,
         covariance=_covariance(asked.covariance),
         criterion=asked.criterion,
+        merge=asked.merge,
         effort=asked.effort,
         missing=asked.missing,
         seed=asked.seed,
@@ -275,6 +285,7 @@ def _report(asked: argparse.Namespace) -> None:
         credit=asked.credit,
         device=asked.device,
         weight=asked.weight,
+        merge=asked.merge,
         **options.layout(asked),
     )
     _print(asked, told, lambda: f"report of {told['rows']:,} rows")

@@ -75,6 +75,18 @@ def sizes(given: str) -> tuple[int, ...]:
     return tuple(sorted(set(found)))
 
 
+def merging(given: str) -> int:
+    """A number of clusters from 1, or 0 for ``auto``."""
+    if given != "auto" and not (given.isdecimal() and int(given)):
+        raise argparse.ArgumentTypeError(f"{given!r} was given, expected auto or a whole number from 1")
+    return 0 if given == "auto" else int(given)
+
+
+def add_merging(add: Any, how: str) -> None:
+    """Clusters of components."""
+    add("--merge", metavar="N", type=merging, help=f"{how}: a number of them, or auto, where the entropy bends")
+
+
 def positive(given: str) -> int:
     """A whole number from 1."""
     value = natural(given)

@@ -9,6 +9,7 @@ from mixtura.apps.report import references
 from mixtura.apps.report.blocks import Block, Details, Listing, Paragraph, Section, Table, cells
 from mixtura.apps.report.clusters import centres, original
 from mixtura.apps.report.figures import share, typeset
+from mixtura.apps.report.merged import in_short, merged
 from mixtura.apps.report.methods import paragraph
 from mixtura.apps.report.pictures import fit_pictures, picture_of_choice
 from mixtura.apps.report.subject import Facts, Fitted
@@ -37,6 +38,7 @@ def fit_section(anchor: str, fit: Fitted) -> Section:
         ("sure", "How sure it is", how_sure(fit)),
         ("number", "Choice of the number of clusters", choice(fit)),
         ("clusters", "The clusters", clusters(fit)),
+        ("merged", "Merged clusters", merged(fit)),
         ("pictures", "Pictures", fit_pictures(fit)),
         ("methods", "Methods, to paste into a paper", methods_text(fit.facts)),
         ("reproduce", "To reproduce it", reproduce(fit)),
@@ -60,7 +62,7 @@ def answer(fit: Fitted) -> Iterator[Block]:
         told, _ = fit.doubt
         doubtful = told["above"]["0.1"]
         in_doubt = f"In doubt are {share(doubtful, told['rows'])} of the rows." if doubtful else "No row is in doubt."
-        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}. {in_doubt}"
+        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}. {in_doubt}{in_short(facts)}"
     yield Paragraph(text, "answer")
     if facts.status == "degenerate":
         yield Paragraph("This fit is not sound. Do not build on it before you have read how sure it is.", "warning")

@@ -209,13 +209,26 @@ def _labels(facts: Facts) -> Iterator[Said]:
     yield f"Each row was assigned to the component with the largest posterior probability{sure}.", ()
 
 
+def _merging(facts: Facts) -> Iterator[Said]:
+    found = facts.merged
+    if found is None or facts.components == 1:
+        return
+    bends = "where the entropy of the rows bends" if found.number == found.n_clusters_ else "a number set beforehand"
+    yield (
+        f"Components were then merged into {found.number} cluster{_s(found.number)}, {bends}, each time the two whose "
+        f"union lowered the entropy of the posterior probabilities most ({references.MERGING.short}); a row belongs to "
+        "the cluster whose components have the largest posterior probability together.",
+        (references.MERGING,),
+    )
+
+
 def _software(facts: Facts) -> Iterator[Said]:
     named = {"mixtura": "mixtura", "torch": "PyTorch", "numpy": "NumPy", "scikit-learn": "scikit-learn"}
     found = [f"{named.get(name, name)} {version}" for name, version in facts.versions.items()]
     yield f"Software: {', '.join(found)}.", ()
 
 
-PARTS = (_model, _steps, _em, _starts, _choice, _labels, _software)
+PARTS = (_model, _steps, _em, _starts, _choice, _labels, _merging, _software)
 """The sentences in their order; each part knows when it has nothing to say."""
 
 

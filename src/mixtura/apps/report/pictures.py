@@ -44,12 +44,17 @@ def fit_pictures(fit: Fitted) -> Iterator[Picture]:
     if fit.facts.features == 1:
         yield histogram(fit)
     else:
-        plane = sorted(at, key=lambda j: -separation(fit.facts.model)[j])[:2]
-        yield clusters(fit, plane) if fit.facts.features == 2 else pairs(fit, at)
+        yield clusters(fit, [0, 1]) if fit.facts.features == 2 else pairs(fit, at)
         if fit.facts.components > 1:
-            yield doubt(fit, sorted(plane))
+            yield doubt(fit, telling_plane(fit))
     if fit.facts.components > 1 and any(start["lower_bounds"] for start in fit.facts.starts):
         yield starts(fit)
+
+
+def telling_plane(fit: Fitted) -> list[int]:
+    """The two features that tell the clusters apart most, in the order of the columns."""
+    apart = separation(fit.facts.model)
+    return sorted(sorted(telling(fit.facts, FEATURES), key=lambda j: -apart[j])[:2])
 
 
 def histogram(fit: Fitted) -> Picture:
@@ -64,7 +69,6 @@ def histogram(fit: Fitted) -> Picture:
 
 def clusters(fit: Fitted, plane: list[int]) -> Picture:
     """Two features: the rows by cluster."""
-    plane = sorted(plane)
     first, second = (fit.facts.names[j] for j in plane)
     rows = len(fit.rows)
     given: dict[str, Any] = {"labels": fit.labels, "features": plane, "names": axis_names(fit.facts), "most": rows}

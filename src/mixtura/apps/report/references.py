@@ -45,6 +45,11 @@ KASS = Reference(
     "Kass RE, Raftery AE (1995). Bayes factors. Journal of the American Statistical Association 90, 773–795. "
     "doi:10.1080/01621459.1995.10476572",
 )
+MERGING = Reference(
+    "Baudry et al. 2010",
+    "Baudry J-P, Raftery AE, Celeux G, Lo K, Gottardo R (2010). Combining mixture components for clustering. Journal "
+    "of Computational and Graphical Statistics 19, 332–353. doi:10.1198/jcgs.2010.08111",
+)
 MISSING = Reference(
     "Little & Rubin 2002",
     "Little RJA, Rubin DB (2002). Statistical Analysis with Missing Data, 2nd edition. Wiley, Hoboken. "
