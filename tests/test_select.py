@@ -230,12 +230,12 @@ def test_the_rule(trials: list[Trial], best: int) -> None:
 
 def test_the_largest_is_said_to_be_the_largest() -> None:
     up = [trial(10.0, 1, 5), trial(9.0, 2, 11)]
-    assert [f.kind for f in findings(up, 1, [])] == ["largest_tried"]
-    assert findings(up, 0, []) == []
-    assert findings([trial(10.0, 4, 5)], 0, []) == []
+    assert [f.kind for f in findings(up, 1, [], "bic")] == ["largest_tried"]
+    assert findings(up, 0, [], "bic") == []
+    assert findings([trial(10.0, 4, 5)], 0, [], "bic") == []
     lost = [trial(10.0, 1, 5), trial(1.0, 2, 11, "degenerate")]
-    assert [f.kind for f in findings(lost, 0, [])] == ["larger_not_sound"]
-    (stopped,) = findings(up, 0, [Cell("full", 3)])
+    assert [f.kind for f in findings(lost, 0, [], "bic")] == ["larger_not_sound"]
+    (stopped,) = findings(up, 0, [Cell("full", 3)], "bic")
     assert "1 of 3 models were not tried" in stopped.message
 
 

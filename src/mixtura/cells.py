@@ -91,12 +91,23 @@ def table(trials: list[Trial]) -> dict[str, np.ndarray]:
     }
 
 
-def selection(columns: dict[str, np.ndarray], best: int, criterion: str) -> dict[str, Any]:
-    """A finished search in plain types, to be kept with the model that it chose."""
+def selection(
+    columns: dict[str, np.ndarray], best: int, criterion: str, otherwise: list[float], told: list[Finding]
+) -> dict[str, Any]:
+    """A finished search in plain types, to be kept with the model that it chose.
+
+    Args:
+        columns: of its table.
+        best: the row that was chosen.
+        criterion: the column that it was chosen by.
+        otherwise: for each row the share of the data that it would label otherwise; NaN where that is not known.
+        told: what deserves a word about the search.
+    """
     return {
         "criterion": criterion,
         "best": int(best),
-        "table": {name: column.tolist() for name, column in columns.items()},
+        "table": {**{name: column.tolist() for name, column in columns.items()}, "otherwise": otherwise},
+        "findings": [finding._asdict() for finding in told],
     }
 
 
@@ -148,15 +159,23 @@ def fallen(columns: dict[str, np.ndarray]) -> list[str]:
     return found
 
 
-def findings(trials: list[Trial], best: int, untried: list[Cell]) -> list[Finding]:
+def at_the_edge(k: int, criterion: str) -> str:
+    """A sentence about a best number of components that is the largest tried, and what to try."""
+    icl = "" if criterion in ("icl", *OF_SIZE) else "choose by ICL, or "
+    return (
+        f"The best number of components, {k}, is the largest that was tried: try more, or count clusters instead: "
+        f"{icl}merge components that overlap (mixtura.merge, --merge)."
+    )
+
+
+def findings(trials: list[Trial], best: int, untried: list[Cell], criterion: str) -> list[Finding]:
     """What deserves a word about a search: limits that its choice ran into, and models that could not be fitted."""
     found = []
     k = trials[best].cell.n_components
     largest = max(t.cell.n_components for t in trials)
     larger = [t for t in trials if t.cell.n_components > k]
     if k == largest > min(t.cell.n_components for t in trials):
-        message = f"The best number of components, {k}, is the largest that was tried: try more."
-        found.append(Finding("largest_tried", None, message))
+        found.append(Finding("largest_tried", None, at_the_edge(k, criterion)))
     elif larger and trials[best].sound and not any(t.sound for t in larger):
         message = f"No fit with more components than {k} is sound: the data may hold too few rows to tell."
         found.append(Finding("larger_not_sound", None, message))

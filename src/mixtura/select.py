@@ -16,6 +16,7 @@ from mixtura.fitted import FittedMixture
 from mixtura.further import FURTHER
 from mixtura.inputs import Checked, check, columns_kept, columns_of
 from mixtura.mixture import Mixture
+from mixtura.otherwise import otherwise
 from mixtura.scoring import Scores
 from mixtura.sound import Finding
 from mixtura.trials import Tries, template_of
@@ -156,10 +157,11 @@ class MixtureSearch(FittedMixture):
                 raise KeyboardInterrupt
             best = best_of(trials, self.criterion)
         self.best_estimator_, self.best_index_, self.seed_ = trials[best].model, best, template.random_state
-        self.table_, self._told = table(trials), findings(trials, best, untried)
+        self.table_, self._told = table(trials), findings(trials, best, untried, self.criterion)
         if not named and names is FOUR:
             self._told.append(Finding("structures_left_out", None, LEFT_OUT))
-        self.best_estimator_.selection_ = selection(self.table_, best, self.criterion)
+        apart = otherwise(trials, self.table_, best, self.criterion, checked)
+        self.best_estimator_.selection_ = selection(self.table_, best, self.criterion, apart, self._told)
         self.best_estimator_._warn()
         if tries.interrupted:
             raise KeyboardInterrupt

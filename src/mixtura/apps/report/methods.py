@@ -176,6 +176,15 @@ def _kind(starts: list[Any], kind: str) -> int:
     return sum(start["kind"] == kind for start in starts)
 
 
+WHERE = {
+    "bic": ", where L is the likelihood, p the number of free parameters and n that of rows",
+    "aic": ", where L is the likelihood and p the number of free parameters",
+    "icl": ", where BIC = −2 log L + p log n, L is the likelihood, p the number of free parameters and n that of rows",
+    "cv": ", where L is the likelihood",
+}
+"""What the letters in the definition of a criterion mean."""
+
+
 def _choice(facts: Facts) -> Iterator[Said]:
     choice = facts.choice
     if choice is None:
@@ -191,9 +200,8 @@ def _choice(facts: Facts) -> Iterator[Said]:
     cited = () if reference is None else (reference,)
     limit = " The chosen number is the largest that was tried." if choice.largest else ""
     yield (
-        f"{chosen} chosen among {among} by the lowest {definition}{_cite(cited)}, where L is "
-        f"the likelihood, p the number of free parameters and n that of rows; fits that were not sound were set aside."
-        f"{limit}",
+        f"{chosen} chosen among {among} by the lowest {definition}{_cite(cited)}{WHERE.get(name, '')}; fits that were "
+        f"not sound were set aside.{limit}",
         cited,
     )
 

@@ -128,13 +128,14 @@ def picture_of_choice(fit: Fitted, choice: Choice) -> Picture | None:
         return None
     value = np.where(np.isin(table["status"], UNSOUND), np.nan, table[choice.criterion].astype(np.float64))
     least = {k: min(value[(sizes == k) & np.isfinite(value)], default=None) for k in sorted(set(sizes.tolist()))}
-    each = (f"{k}: {'no sound fit' if low is None else typeset(f'{low:.1f}')}" for k, low in least.items())
+    shown = {k: "no sound fit" if low is None else words.figure(low, choice.criterion) for k, low in least.items()}
+    each = (f"{k}: {typeset(text)}" for k, text in shown.items())
     alt = (
         f"Lowest {name} by number of clusters: {', '.join(each)}. The best is {sizes[best]} with the structure "
         f"{table['covariance_type'][best]}."
     )
     caption = (
-        f"The {name} of every model by its number of components, a curve for each structure; the star is the best."
+        f"The {name} of the models by their number of components, a curve for each structure; the star is the best."
     )
     return picture(plot.criteria(table, canvas(), criterion=choice.criterion), fit, alt, caption)
 
