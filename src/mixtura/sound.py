@@ -19,6 +19,9 @@ NARROWEST = 1e-8
 FLOORED = 1 + 1e-6
 """A variance within this factor of the floor has been raised to it."""
 
+ROUNDED = 8 * torch.finfo(torch.float64).eps
+"""What eigenvalues of a matrix may be off, in its largest entry and for each column: raising, storing and testing."""
+
 
 class Soundness(NamedTuple):
     """The four tests of every component; all must hold.
@@ -60,7 +63,10 @@ def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Sou
     resolved = variances >= facts.step.square() / 12 * (1 - 1e-9)
     if mixture.covariance.quadratic is VECH:
         root = facts.least.sqrt()
-        free = exceeds((dense / (root[:, None] * root)).nan_to_num(posinf=0.0), FLOORED)
+        scaled = (dense / (root[:, None] * root)).nan_to_num(posinf=0.0)
+        # Beside variances 1e12 times as large the floor itself is known to some thousandths.
+        rounding = ROUNDED * features * scaled.diagonal(dim1=-2, dim2=-1).amax(-1)
+        free = exceeds(scaled, FLOORED + rounding[..., None, None])
     else:
         free = ((variances > FLOORED * facts.least) & variances.isfinite()).all(-1)
     return Soundness(counted(mixture, n), wide.expand(shape), resolved.expand(*shape, features), free.expand(shape))
@@ -78,7 +84,7 @@ def relative(dense: Float64[Tensor, "R K D D"], white: Float64[Tensor, "D E"]) -
     return (white.mT @ dense @ white).nan_to_num()
 
 
-def exceeds(matrix: Float64[Tensor, "*B E E"], least: float) -> Bool[Tensor, "*B"]:
+def exceeds(matrix: Float64[Tensor, "*B E E"], least: float | Tensor) -> Bool[Tensor, "*B"]:
     """Every eigenvalue is larger: what is left without ``least`` has a Cholesky factor, found sooner than eigenvalues.
 
     A matrix of no rows has no eigenvalue that is not.
