@@ -168,6 +168,19 @@ def at_the_edge(k: int, criterion: str) -> str:
     )
 
 
+def not_compared(trials: list[Trial]) -> str:
+    """A sentence about structures of which no fit is sound, with what is wrong with the first; empty where none is."""
+    names = dict.fromkeys(t.cell.covariance_type for t in trials)
+    sound = {t.cell.covariance_type for t in trials if t.sound}
+    lost = [name for name in names if name not in sound]
+    wrong = [t for t in trials if t.cell.covariance_type in lost and t.model is not None]
+    if not wrong:
+        return ""
+    said = wrong[0].model.diagnose()
+    why = f" Of {wrong[0].cell}: {said[0]}" if said else ""
+    return f"Not compared, for no fit of theirs is sound: {', '.join(lost)}.{why}"
+
+
 def findings(trials: list[Trial], best: int, untried: list[Cell], criterion: str) -> list[Finding]:
     """What deserves a word about a search: limits that its choice ran into, and models that could not be fitted."""
     found = []
@@ -179,6 +192,8 @@ def findings(trials: list[Trial], best: int, untried: list[Cell], criterion: str
     elif larger and trials[best].sound and not any(t.sound for t in larger):
         message = f"No fit with more components than {k} is sound: the data may hold too few rows to tell."
         found.append(Finding("larger_not_sound", None, message))
+    if (message := not_compared(trials)) and trials[best].sound:
+        found.append(Finding("structures_not_sound", None, message))
     for trial in trials:
         if trial.model is None:
             found.append(Finding("not_fitted", None, f"Not fitted: {trial.cell}. {trial.reason}"))
