@@ -192,6 +192,9 @@ def findings(trials: list[Trial], best: int, untried: list[Cell], criterion: str
     elif larger and trials[best].sound and not any(t.sound for t in larger):
         message = f"No fit with more components than {k} is sound: the data may hold too few rows to tell."
         found.append(Finding("larger_not_sound", None, message))
+    crowded = [f for t in trials for f in getattr(t.model, "_findings", ()) if f.kind == "few_distinct_rows"]
+    if crowded and trials[best].sound:
+        found.append(crowded[0])
     if (message := not_compared(trials)) and trials[best].sound:
         found.append(Finding("structures_not_sound", None, message))
     for trial in trials:
