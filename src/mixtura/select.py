@@ -43,7 +43,8 @@ class MixtureSearch(FittedMixture):
         n_components: numbers of components to try, or one.
         covariance_types: structures to try: a name, several, ``"auto"`` or ``"all"``. ``"all"`` is all fourteen, or
             E and V for one column; ``"auto"`` is the same up to 20 columns and 100,000 rows, else scikit-learn's four
-            (full, tied, diag, spherical), and ``diagnose()`` says so.
+            (full, tied, diag, spherical), and ``diagnose()`` says so. Two names of one structure, as ``"full"`` and
+            ``"VVV"`` are, count once.
         criterion: ``"bic"``, ``"icl"`` or ``"aic"``; ``"cv"``, −2 log likelihood of rows held out in ten parts, each by
             fits to the others (Smyth 2000); ``"nec"``, the entropy of the clusters over what they explain more than
             one does (Celeux & Soromenho 1996), which compares numbers of components of one structure. Lower is better.
@@ -144,6 +145,7 @@ class MixtureSearch(FittedMixture):
             gaps = template._takes_gaps
             checked = check(self, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=gaps)
             names = named or offered(self.covariance_types, checked.shape)
+            refuse_univariate(names, checked.shape[1])
             if self.criterion in OF_SIZE and len(names) > 1:
                 raise ValueError(
                     f"criterion={self.criterion!r} compares numbers of components of one structure, but "
@@ -284,6 +286,35 @@ LEFT_OUT = (
 )
 
 
+SEVERAL = ("auto", "all")
+"""What stands for several structures."""
+
+
+def code_of(name: Any) -> tuple[str, str]:
+    """The code of a structure, and its name as it was given.
+
+    Raises:
+        ValueError: there is no such structure; the message lists those there are.
+    """
+    try:
+        return structure(name).code, name
+    except ValueError as error:
+        raise ValueError(str(error).replace("covariance_type=", "covariance_types: ", 1)) from None
+
+
+def refuse_univariate(names: list[str], features: int) -> None:
+    """Complain, before anything is fitted, of structures for one column where there are several.
+
+    Raises:
+        ValueError: there is one; the message says which is the same in several columns.
+    """
+    for name in names:
+        try:
+            structure(name).unit(1, 1, features)
+        except ValueError as error:
+            raise ValueError(str(error).replace("covariance_type=", "covariance_types: ", 1)) from None
+
+
 def offered(given: str, shape: tuple[int, int]) -> list[str]:
     """The structures that ``"auto"`` or ``"all"`` stands for, for that many rows and columns."""
     rows, features = shape
@@ -299,11 +330,15 @@ def structures(given: Any) -> list[str]:
         ValueError: there is none, or one is unknown; the message lists those there are.
     """
     if isinstance(given, str):
-        return [] if given in ("auto", "all") else [structure(given).name]
+        return [] if given in SEVERAL else [code_of(given)[1]]
     # By their codes, so that two names of one structure are one.
     known: dict[str, str] = {}
     for name in given:
-        known.setdefault(structure(name).code, name)
+        if isinstance(name, str) and name in SEVERAL:
+            raise ValueError(
+                f"covariance_types={given!r} has {name!r} among others, but it stands for several by itself"
+            )
+        known.setdefault(*code_of(name))
     found = list(known.values())
     if not found:
         raise ValueError(f"covariance_types={given!r} is empty: give 'auto', 'all', or names of structures")

@@ -216,10 +216,12 @@ def _fit(asked: argparse.Namespace) -> None:
     from mixtura.apps import describe, fit
     from mixtura.apps.job import Job, Reading
 
+    covariance = _covariance(asked.covariance)
+    _fitting(asked.criterion, covariance)
     job = Job(
         reading=Reading(asked.data, **options.reading(asked)),
         components=asked.components,
-        covariance=_covariance(asked.covariance),
+        covariance=covariance,
         criterion=asked.criterion,
         merge=asked.merge,
         effort=asked.effort,
@@ -244,10 +246,23 @@ def _covariance(given: list[str]) -> str | tuple[str, ...]:
 
     if given in (["auto"], ["all"]):
         return given[0]
+    if not given or {"auto", "all"} & set(given):
+        raise Usage(f"--covariance {','.join(given)!r} was given: name structures, or give auto or all alone")
     if unknown := [name for name in given if name not in NAMES]:
         known = ", ".join(NAMES)
         raise Usage(f"--covariance {unknown[0]!r} is not a structure: use one of {known}, or auto, or all")
     return tuple(given)
+
+
+def _fitting(criterion: str, covariance: str | tuple[str, ...]) -> None:
+    """Refuse a criterion of size for several structures before the data are read."""
+    from mixtura.criteria import OF_SIZE
+
+    if criterion in OF_SIZE and (isinstance(covariance, str) or len(covariance) > 1):
+        raise Usage(
+            f"--criterion {criterion} compares numbers of components of one structure: name one with --covariance, "
+            "such as full, or use bic"
+        )
 
 
 def _predict(asked: argparse.Namespace) -> None:
@@ -330,13 +345,14 @@ def _words(error: Exception) -> str:
     return _as_options(_sentence(str(error) or type(error).__name__))
 
 
-ARGUMENTS = "columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device"
+ARGUMENTS = "criterion|columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device"
 """Arguments of the library that are options of the command."""
 
 
 def _as_options(message: str) -> str:
     """Arguments of the library in the words of the command: ``columns=`` is ``--columns``."""
     message = re.sub(r"\bcompensate=False\b", "--no-compensation", message)
+    message = re.sub(r"\bcovariance_types?\b[=:]? ?", "--covariance ", message)
     message = re.sub(rf"\b({ARGUMENTS})=(?=['\"])", lambda found: f"--{found[1].replace('_', '-')} ", message)
     message = re.sub(rf"\b({ARGUMENTS})=(?=\W|$)", lambda found: f"--{found[1].replace('_', '-')}", message)
     return re.sub(rf"^({ARGUMENTS}): ", lambda found: f"--{found[1].replace('_', '-')}: ", message)

@@ -66,6 +66,8 @@ def names(given: str) -> list[str]:
 def sizes(given: str) -> tuple[int, ...]:
     """Numbers of components: ``3``, ``1:9`` with both ends, or ``2,4,8``."""
     first, colon, last = given.partition(":")
+    if colon and first.isdecimal() and last.isdecimal() and int(first) > int(last):
+        raise argparse.ArgumentTypeError(f"{given!r} holds no number, expected the smaller end first: {last}:{first}")
     try:
         found = range(int(first), int(last) + 1) if colon else [int(part) for part in given.split(",")]
     except ValueError:
