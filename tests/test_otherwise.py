@@ -10,8 +10,13 @@ from comparison.sets import load
 
 import mixtura
 from mixtura import GaussianMixture, MixtureSearch
-from mixtura.apps import describe, words
+from mixtura.apps import describe, report, words
+from mixtura.apps.report import Fitted, choosing, references
+from mixtura.apps.report.blocks import Picture, Table
+from mixtura.apps.report.figures import share
 from mixtura.apps.summary import plain
+from mixtura.criteria import CRITERIA
+from mixtura.further import FURTHER
 from mixtura.otherwise import MOST, rivals
 
 
@@ -57,7 +62,7 @@ def test_other_names_of_one_component_are_no_rivals():
 # ---- how many rows
 
 
-def share(one, other, weight):
+def moved(one, other, weight):
     """By trying every pairing of the labels."""
     k = max(one.max(), other.max()) + 1
     same = max(sum(weight[one == a][other[one == a] == p[a]].sum() for a in range(k)) for p in permutations(range(k)))
@@ -82,7 +87,7 @@ def test_rows_labelled_otherwise_are_those_of_the_models_themselves(weighted):
         # doubt may change with what quick fits leave to gain.
         if alone.table_["loglik"][0] == pytest.approx(kept["loglik"][i], abs=1e-2):
             compared += 1
-            assert kept["otherwise"][i] == pytest.approx(share(found.predict(x), alone.predict(x), weight), abs=0.01)
+            assert kept["otherwise"][i] == pytest.approx(moved(found.predict(x), alone.predict(x), weight), abs=0.01)
     assert compared
     assert "otherwise" not in found.table_
 
@@ -109,6 +114,30 @@ def test_a_saved_model_says_the_same_as_its_search(iris, tmp_path):
     want = words.describe_choice(words.choice(iris))
     assert "\n".join(want) in said
     assert words.describe_choice(words.Choice.read(json.loads(json.dumps(plain(told["selection"]))))) == want
+
+
+def test_the_report_sets_them_beside_the_best(iris):
+    x, model = load("iris"), iris.best_estimator_
+    fit = Fitted("Iris", model, {"selection": plain(model.selection_)}, x, model.predict(x), len(x))
+    blocks = list(choosing.choice(fit))
+    (table,) = [block for block in blocks if isinstance(block, Table) and block.caption.startswith("What nearly won")]
+    part, above = iris.table_["bic"][2] - iris.table_["bic"][1], model.selection_["table"]["otherwise"][2]
+    want = ["VEV with 3", "1 component more", f"{part:.2f}", share(above, 1)]
+    assert [[cell.text for cell in row] for row in table.body] == [want]
+    (picture,) = [block for block in blocks if isinstance(block, Picture)]
+    assert f"2: {iris.table_['bic'][1]:.2f}" in picture.alt
+
+
+@pytest.mark.parametrize("criterion", sorted({*CRITERIA, *FURTHER}))
+def test_every_criterion_is_explained(criterion, iris):
+    """On the page in words, in the methods with its publication."""
+    table = {**iris.best_estimator_.selection_["table"], criterion: [3.0, 1.0, 2.0, 4.0, 5.0, 6.0]}
+    told = {"selection": plain({"criterion": criterion, "best": 1, "table": table})}
+    x, model = load("iris"), iris.best_estimator_
+    said = [b.text for b in choosing.choice(Fitted("", model, told, x, model.predict(x), len(x))) if hasattr(b, "text")]
+    assert any(text.startswith(f"The {criterion.upper()} ") for text in said)
+    reference, definition = references.CRITERIA[criterion]
+    assert f"the lowest {definition} ({reference.short})" in report.methods(model, told)
 
 
 def test_structures_are_told_apart_in_words():

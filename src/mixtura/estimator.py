@@ -115,7 +115,9 @@ class GaussianMixture(PublishedMixture):
         seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
         source_: where it was fitted to a :class:`Source`: ``columns``, and ``steps``, what was done to their values.
-        selection_: where a :class:`mixtura.MixtureSearch` chose it: ``criterion``, ``table`` of all models, ``best``.
+        selection_: where a :class:`mixtura.MixtureSearch` chose it: ``criterion``; ``table`` of all models, with
+            ``otherwise``, the share of the rows that those near the best would label otherwise; ``best``, its row;
+            ``findings`` of the search.
         merging_: where ``mixtura fit --merge`` made it: ``components``, (K,) the cluster of each; ``entropy`` of 1 … K
             clusters; ``bend``, the number at which that bends.
         n_parameters_: number of free parameters.

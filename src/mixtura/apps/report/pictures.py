@@ -134,9 +134,10 @@ def picture_of_choice(fit: Fitted, choice: Choice) -> Picture | None:
         f"Lowest {name} by number of clusters: {', '.join(each)}. The best is {sizes[best]} with the structure "
         f"{table['covariance_type'][best]}."
     )
-    caption = (
-        f"The {name} of the models by their number of components, a curve for each structure; the star is the best."
-    )
+    curves = "a curve for each structure"
+    if len(set(table["covariance_type"].tolist())) > len(plot.COLOURS):
+        curves += ", with a name where it comes near the best"
+    caption = f"The {name} of the models by their number of components, {curves}; the star is the best."
     return picture(plot.criteria(table, canvas(), criterion=choice.criterion), fit, alt, caption)
 
 
