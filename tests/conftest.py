@@ -26,6 +26,7 @@ UNCHECKED = (
     "test_device",
     "test_estimator",
     "test_examples",
+    "test_hard",
     "test_impute",
     "test_inputs",
     "test_native_runs",

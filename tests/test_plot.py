@@ -630,6 +630,35 @@ def test_criteria(kind):
     assert ax.get_ylim()[0] > -400
 
 
+def test_of_many_structures_those_near_the_best_have_names():
+    codes = [entry.code for entry in STRUCTURES.values()]
+    k = np.tile([1, 2, 3], 14)
+    # The fifth is best, the ninth 1.5 above it, the second 8; all others are far behind.
+    offset = np.full(14, 60.0)
+    offset[[4, 8, 1]] = 0, 1.5, 8
+    value = (1000 - 300 * (k > 1) + 5 * (k == 3)) + np.repeat(offset + np.arange(14) / 100, 3)
+    many = {"covariance_type": np.repeat(codes, 3), "n_components": k, "bic": value, "status": ["converged"] * 42}
+    ax = plot.criteria(many)
+    assert texts(ax) == [codes[4], codes[8], codes[1], "11 others", "the best", "within 2 of it"]
+    grey = [line for line in ax.lines if line.get_gid() == "other"]
+    assert {line.get_label() for line in grey} == {f"_{code}" for at, code in enumerate(codes) if at not in (4, 8, 1)}
+    low, high = ax.get_ylim()
+    above = int((value > high).sum())
+    assert low < value.min()
+    assert 14 <= above <= 21, "models of one component are far above, and at least half is shown"
+    assert noted(ax).endswith(f"{above} of 42 models lie above")
+    unsound = plot.criteria({**many, "status": ["degenerate"] * 41 + ["converged"]})
+    assert texts(unsound)[0] == codes[13]
+    assert plot.criteria({**many, "status": ["failed"] * 42}).get_ylabel() == "BIC (lower is better)"
+
+
+def test_a_ratio_has_no_models_within_reach():
+    ratio = {**table(), "nec": [0.1, 1.0, 0.05, 1.0, 0.06, np.nan]}
+    ax = plot.criteria(ratio, criterion="nec")
+    assert not [line for line in ax.lines if line.get_gid() == "near"], "2 is no distance where all is below 1"
+    assert noted(ax) == "best: VVV with 2 components, NEC 0.05"
+
+
 def test_criteria_of_nothing_sound_and_of_bad_tables():
     nothing = {**table(), "status": ["failed"] * 6}
     assert noted(plot.criteria(nothing)) == "no model is sound"

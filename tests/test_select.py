@@ -230,12 +230,12 @@ def test_the_rule(trials: list[Trial], best: int) -> None:
 
 def test_the_largest_is_said_to_be_the_largest() -> None:
     up = [trial(10.0, 1, 5), trial(9.0, 2, 11)]
-    assert [f.kind for f in findings(up, 1, [])] == ["largest_tried"]
-    assert findings(up, 0, []) == []
-    assert findings([trial(10.0, 4, 5)], 0, []) == []
+    assert [f.kind for f in findings(up, 1, [], "bic")] == ["largest_tried"]
+    assert findings(up, 0, [], "bic") == []
+    assert findings([trial(10.0, 4, 5)], 0, [], "bic") == []
     lost = [trial(10.0, 1, 5), trial(1.0, 2, 11, "degenerate")]
-    assert [f.kind for f in findings(lost, 0, [])] == ["larger_not_sound"]
-    (stopped,) = findings(up, 0, [Cell("full", 3)])
+    assert [f.kind for f in findings(lost, 0, [], "bic")] == ["larger_not_sound"]
+    (stopped,) = findings(up, 0, [Cell("full", 3)], "bic")
     assert "1 of 3 models were not tried" in stopped.message
 
 
@@ -286,6 +286,21 @@ WRONG = [
     ({"n_components": (True,)}, "n_components"),
     ({"n_components": "three"}, "n_components"),
     ({"n_components": None}, "n_components"),
+    ({"n_components": range(5, 5)}, r"n_components=range\(5, 5\) cannot be searched: give positive integers"),
+    ({"n_components": range(5, 3)}, "cannot be searched: give positive integers, such as range"),
+    ({"n_components": [[1, 2]]}, "cannot be searched"),
+    ({"n_components": (1, math.nan)}, "cannot be searched"),
+    ({"n_components": "1:3"}, "n_components"),
+    (
+        {"covariance_types": ("full", "E")},
+        "covariance_types: 'E' is for data of one column, but there are 2: use 'EII'",
+    ),
+    ({"covariance_types": "V"}, "covariance_types: 'V' is for data of one column, but there are 2: use 'VII'"),
+    ({"covariance_types": ("auto", "full")}, "has 'auto' among others, but it stands for several by itself"),
+    ({"covariance_types": (1, "full")}, "covariance_types: 1 is not a covariance structure; use one of"),
+    ({"criterion": "nec"}, "criterion='nec' compares numbers of components of one structure"),
+    ({"criterion": "nec", "covariance_types": ("full", "tied")}, "but covariance_types names 2: give one"),
+    ({"n_components": 300}, "None of the 14 models could be fitted.*n_components = 300, n_samples = 272: use fewer"),
     ({"covariance_types": "square"}, "'square' is not a covariance structure"),
     ({"covariance_types": ("full", "square")}, "'square' is not a covariance structure"),
     ({"covariance_types": ()}, "covariance_types"),
@@ -304,6 +319,29 @@ def test_wrong_parameters(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         found.fit(load("faithful"))
     assert not hasattr(found, "n_features_in_")
+
+
+def test_nothing_is_fitted_before_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GaussianMixture, "_find", lambda *_: pytest.fail("a model was fitted"))
+    for params in ({"covariance_types": ("full", "E")}, {"criterion": "nec", "covariance_types": ("full", "tied")}):
+        with pytest.raises(ValueError, match="covariance_types"):
+            MixtureSearch((1, 2), **params).fit(load("faithful"))
+
+
+@pytest.mark.parametrize("given", [("VVV", "VVV"), ("VVV", "full"), ["E", "V", "EII"]])
+def test_two_names_of_one_structure_are_one(given: Any) -> None:
+    x = load("faithful")
+    x = x[:, :1] if "E" in given else x
+    found = search((1,), given).fit(x)
+    assert found.table_["covariance_type"].tolist() == (["E", "V"] if "E" in given else ["VVV"])
+
+
+def test_more_components_than_distinct_rows_are_pointed_out() -> None:
+    x = np.repeat(load("faithful")[:3], 20, axis=0)
+    found = search((1, 5), ("tied_spherical", "full")).fit(x)
+    assert found.best_estimator_.status_ == "converged"
+    (said,) = [f for f in found.diagnose() if f.kind == "few_distinct_rows"]
+    assert said.message == "The data have 3 distinct rows, fewer than 5 components; use fewer components."
 
 
 @pytest.mark.parametrize("given", [2, np.int64(2), [2, 1, 2], np.array([1, 2]), range(1, 3)])

@@ -1,7 +1,10 @@
 """scikit-learn's contract: its estimator checks without expected failures, and what its users do with estimators."""
 
 import inspect
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -183,6 +186,35 @@ def test_grid_search_over_components_and_structures() -> None:
     # Held-out likelihood of two clearly separate clusters is far above that of one.
     assert search.best_params_["n_components"] == 2
     assert search.best_estimator_.converged_
+
+
+IN_TWO = """
+import numpy as np
+from sklearn.model_selection import GridSearchCV
+from mixtura import GaussianMixture
+
+draw = np.random.default_rng(0)
+x = draw.permutation(np.concatenate([draw.normal(0, 1, (60, 2)), draw.normal(7, 1, (40, 2))]))
+grid = {"n_components": [1, 2, 3], "covariance_type": ["full", "VEV", "tied"]}
+for jobs in (1, 2):
+    search = GridSearchCV(GaussianMixture(effort="quick", random_state=0), grid, cv=3, n_jobs=jobs, error_score="raise")
+    print(search.fit(x).best_params_["n_components"], *search.cv_results_["mean_test_score"].tolist())
+"""
+
+
+@pytest.mark.slow
+def test_grid_search_in_two_processes() -> None:
+    """It ends, says nothing on stderr, and gives the scores of one process."""
+    environment = {**os.environ, "PYTHONWARNINGS": "always", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TWO], capture_output=True, text=True, check=True, timeout=300, env=environment
+    )
+    ours = [line for line in done.stderr.splitlines() if "mixtura" in line or "Warning" in line]
+    assert ours == []
+    one, two = ([float(word) for word in line.split()] for line in done.stdout.splitlines())
+    assert one[0] == 2
+    # Each process counts with one thread: the same sums in the same order.
+    assert one == two
 
 
 def test_grid_search_by_a_criterion() -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtura.covariance import structure
-from mixtura.criteria import CRITERIA, OF_SIZE, P_VALUES, Figures
+from mixtura.criteria import CRITERIA, OF_SIZE, P_VALUES, Figures, named
 from mixtura.sound import Finding
 
 UNDECIDED = 2e-7
@@ -91,19 +91,30 @@ def table(trials: list[Trial]) -> dict[str, np.ndarray]:
     }
 
 
-def selection(columns: dict[str, np.ndarray], best: int, criterion: str) -> dict[str, Any]:
-    """A finished search in plain types, to be kept with the model that it chose."""
+def selection(
+    columns: dict[str, np.ndarray], best: int, criterion: str, otherwise: list[float], told: list[Finding]
+) -> dict[str, Any]:
+    """A finished search in plain types, to be kept with the model that it chose.
+
+    Args:
+        columns: of its table.
+        best: the row that was chosen.
+        criterion: the column that it was chosen by.
+        otherwise: for each row the share of the data that it would label otherwise; NaN where that is not known.
+        told: what deserves a word about the search.
+    """
     return {
         "criterion": criterion,
         "best": int(best),
-        "table": {name: column.tolist() for name, column in columns.items()},
+        "table": {**{name: column.tolist() for name, column in columns.items()}, "otherwise": otherwise},
+        "findings": [finding._asdict() for finding in told],
     }
 
 
 def tell(trial: Trial, criterion: str, where: str) -> str:
     """What came of a cell, in a line."""
     value = trial.value(criterion)
-    figure = "" if math.isnan(value) else f", {criterion.upper()} {value:.2f}"
+    figure = "" if math.isnan(value) else f", {named(criterion)} {value:.{4 if criterion in OF_SIZE else 2}f}"
     return f"{where}: {trial.cell}{figure}, {trial.status}"
 
 
@@ -153,18 +164,44 @@ def fallen(columns: dict[str, np.ndarray]) -> list[str]:
     return found
 
 
-def findings(trials: list[Trial], best: int, untried: list[Cell]) -> list[Finding]:
+def at_the_edge(k: int, criterion: str) -> str:
+    """A sentence about a best number of components that is the largest tried, and what to try."""
+    icl = "" if criterion in ("icl", *OF_SIZE) else "choose by ICL, or "
+    return (
+        f"The best number of components, {k}, is the largest that was tried: try more, or count clusters instead: "
+        f"{icl}merge components that overlap (mixtura.merge, --merge)."
+    )
+
+
+def not_compared(trials: list[Trial]) -> str:
+    """A sentence about structures of which no fit is sound, with what is wrong with the first; empty where none is."""
+    names = dict.fromkeys(t.cell.covariance_type for t in trials)
+    sound = {t.cell.covariance_type for t in trials if t.sound}
+    lost = [name for name in names if name not in sound]
+    wrong = [t for t in trials if t.cell.covariance_type in lost and t.model is not None]
+    if not wrong:
+        return ""
+    said = wrong[0].model.diagnose()
+    why = f" Of {wrong[0].cell}: {said[0]}" if said else ""
+    return f"Not compared, for no fit of theirs is sound: {', '.join(lost)}.{why}"
+
+
+def findings(trials: list[Trial], best: int, untried: list[Cell], criterion: str) -> list[Finding]:
     """What deserves a word about a search: limits that its choice ran into, and models that could not be fitted."""
     found = []
     k = trials[best].cell.n_components
     largest = max(t.cell.n_components for t in trials)
     larger = [t for t in trials if t.cell.n_components > k]
     if k == largest > min(t.cell.n_components for t in trials):
-        message = f"The best number of components, {k}, is the largest that was tried: try more."
-        found.append(Finding("largest_tried", None, message))
+        found.append(Finding("largest_tried", None, at_the_edge(k, criterion)))
     elif larger and trials[best].sound and not any(t.sound for t in larger):
         message = f"No fit with more components than {k} is sound: the data may hold too few rows to tell."
         found.append(Finding("larger_not_sound", None, message))
+    crowded = [f for t in trials for f in getattr(t.model, "_findings", ()) if f.kind == "few_distinct_rows"]
+    if crowded and trials[best].sound:
+        found.append(crowded[0])
+    if (message := not_compared(trials)) and trials[best].sound:
+        found.append(Finding("structures_not_sound", None, message))
     for trial in trials:
         if trial.model is None:
             found.append(Finding("not_fitted", None, f"Not fitted: {trial.cell}. {trial.reason}"))

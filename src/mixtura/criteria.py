@@ -47,3 +47,31 @@ LEVEL = 0.05
 
 P_VALUES = ("lrt",)
 """Criteria that are p-values of one component more: the first above ``LEVEL`` is best, and no other is."""
+
+NAMES = {
+    "bic": "BIC",
+    "aic": "AIC",
+    "icl": "ICL",
+    "icl_entropy": "ICL (soft form)",
+    "cv": "CV",
+    "nec": "NEC",
+    "stability": "1 − stability",
+    "lrt": "p-value of one more",
+}
+"""What readers call each criterion that a search may be given."""
+
+
+def better(criterion: str) -> str:
+    """How a criterion is read."""
+    return f"the first above {LEVEL} is best" if criterion in P_VALUES else "lower is better"
+
+
+def named(criterion: str) -> str:
+    """Its name, for readers."""
+    return NAMES.get(criterion, criterion.upper())
+
+
+def wins(criterion: str) -> str:
+    """What the best model has."""
+    name = named(criterion)
+    return f"the first {name} above {LEVEL}" if criterion in P_VALUES else f"the lowest {name}"

@@ -115,7 +115,11 @@ class GaussianMixture(PublishedMixture):
         seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
         source_: where it was fitted to a :class:`Source`: ``columns``, and ``steps``, what was done to their values.
-        selection_: where a :class:`mixtura.MixtureSearch` chose it: ``criterion``, ``table`` of all models, ``best``.
+        selection_: where a :class:`mixtura.MixtureSearch` chose it: ``criterion``; ``table`` of all models, with
+            ``otherwise``, the share of the rows that those near the best would label otherwise; ``best``, its row;
+            ``findings`` of the search.
+        merging_: where ``mixtura fit --merge`` made it: ``components``, (K,) the cluster of each; ``entropy`` of 1 … K
+            clusters; ``bend``, the number at which that bends.
         n_parameters_: number of free parameters.
         n_features_in_: number of features D.
         feature_names_in_: (D,) names of the columns, where the data had them.
@@ -496,6 +500,9 @@ class GaussianMixture(PublishedMixture):
 
     def _adopt(self, kind: Kind, found: Fit, seed: int) -> None:
         self._publish(found.mixture, kind, self.covariance_type)
+        # What was said of an earlier fit.
+        for name in ("selection_", "merging_"):
+            self.__dict__.pop(name, None)
         self._findings, self._weight = found.findings, found.facts.weight
         self.seed_ = seed
         self.loglik_ = self.bound_ = found.loglik

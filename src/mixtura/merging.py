@@ -54,9 +54,9 @@ def merge(model: FittedMixture, X: Any, sample_weight: Any = None) -> "Merged":
     weights = model.mixture_.log_weight[0].exp().numpy()
     levels = [list(range(len(weights)))]
     entropy = []
+    doubt = pairs(model, X, sample_weight, len(weights))
     while True:
         level = levels[-1]
-        doubt = pairs(model, X, sample_weight, level)
         entropy.append(float(-doubt.diagonal().sum()))
         count = len(doubt)
         if count == 1:
@@ -66,28 +66,45 @@ def merge(model: FittedMixture, X: Any, sample_weight: Any = None) -> "Merged":
         gain.fill_diagonal_(-torch.inf)
         kept, gone = sorted(divmod(int(gain.argmax()), count))
         levels.append([kept if c == gone else c - (c > gone) for c in level])
+        # What the other clusters come to, alone and in pairs, stays as it is.
+        others = [c for c in range(count) if c != gone]
+        doubt = doubt[others][:, others]
+        doubt[kept] = doubt[:, kept] = unions(model, X, sample_weight, levels[-1], kept)
     return Merged(model, [numbered(level, weights) for level in levels], np.array(entropy))
 
 
-def pairs(model: FittedMixture, X: Any, sample_weight: Any, level: list[int]) -> Float64[Tensor, "C C"]:
-    """Σ w h(tᵢ + tⱼ) for pairs of clusters and Σ w h(tᵢ) on the diagonal, h(t) = t log t, in nats."""
-    count = max(level) + 1
+def pairs(model: FittedMixture, X: Any, sample_weight: Any, count: int) -> Float64[Tensor, "K K"]:
+    """Σ w h(tᵢ + tⱼ) for pairs of components and Σ w h(tᵢ) on the diagonal, h(t) = t log t, in nats."""
     total = torch.zeros(count, count, dtype=torch.float64)
-    for t, w in posteriors(model, X, sample_weight, level):
+    for t, w in posteriors(model, X, sample_weight, list(range(count))):
         for i in range(count):
-            both = t[i] + t
-            both[i] = t[i]
-            total[i] += torch.special.xlogy(both, both) @ w
+            total[i, i:] += united(t[i:], 0) @ w
+    return total.triu() + total.triu(1).T
+
+
+def unions(model: FittedMixture, X: Any, sample_weight: Any, level: list[int], one: int) -> Float64[Tensor, "C"]:
+    """The same of one cluster with every other, and of itself alone."""
+    total = torch.zeros(max(level) + 1, dtype=torch.float64)
+    for t, w in posteriors(model, X, sample_weight, level):
+        total += united(t, one) @ w
     return total
+
+
+def united(t: Float64[Tensor, "C n"], one: int) -> Float64[Tensor, "C n"]:
+    """h(t) of a cluster with every other one, row by row, and of itself alone."""
+    both = t[one] + t
+    both[one] = t[one]
+    return torch.special.xlogy(both, both)
 
 
 def posteriors(model: FittedMixture, X: Any, sample_weight: Any, level: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """Posteriors (C, n) of clusters, and weights (n,), of some rows after the other; float64, on the CPU."""
     scores, checked = model._scores(X, sample_weight)
     into = torch.nn.functional.one_hot(torch.tensor(level)).T.to(torch.float64)
+    # Once: of a source they are read in a pass of their own.
+    weight = checked.weight
     for at, joint in scores._joints():
         t = joint.cpu().to(torch.float64).softmax(0)
-        weight = checked.weight
         yield into @ t, t.new_ones(t.shape[1]) if weight is None else weight[at].cpu().to(torch.float64)
 
 

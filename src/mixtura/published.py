@@ -123,6 +123,8 @@ class PublishedMixture(FittedMixture):
         findings = [f if f.component is None else f.renumbered(place[f.component]) for f in self._findings]
         self._publish(self.mixture_.pick(order), self._kind, self._structure)
         self._findings = sorted(findings, key=lambda f: -1 if f.component is None else f.component)
+        if (merging := getattr(self, "merging_", None)) is not None:
+            self.merging_ = {**merging, "components": [merging["components"][k] for k in order.tolist()]}
         return self
 
     def save(self, path: str | os.PathLike) -> None:

@@ -16,6 +16,7 @@ from mixtura.fitted import FittedMixture
 from mixtura.further import FURTHER
 from mixtura.inputs import Checked, check, columns_kept, columns_of
 from mixtura.mixture import Mixture
+from mixtura.otherwise import otherwise
 from mixtura.scoring import Scores
 from mixtura.sound import Finding
 from mixtura.trials import Tries, template_of
@@ -42,7 +43,8 @@ class MixtureSearch(FittedMixture):
         n_components: numbers of components to try, or one.
         covariance_types: structures to try: a name, several, ``"auto"`` or ``"all"``. ``"all"`` is all fourteen, or
             E and V for one column; ``"auto"`` is the same up to 20 columns and 100,000 rows, else scikit-learn's four
-            (full, tied, diag, spherical), and ``diagnose()`` says so.
+            (full, tied, diag, spherical), and ``diagnose()`` says so. Two names of one structure, as ``"full"`` and
+            ``"VVV"`` are, count once.
         criterion: ``"bic"``, ``"icl"`` or ``"aic"``; ``"icl_entropy"``, ICL in its soft form; ``"cv"``, −2 log
             likelihood of rows held out in ten parts, each by fits to the others (Smyth 2000). Lower is better. Three
             more compare numbers of components of one structure: ``"nec"``, the entropy of the clusters over what they
@@ -148,6 +150,7 @@ class MixtureSearch(FittedMixture):
             gaps = template._takes_gaps
             checked = check(self, X, reset=True, fitting=True, sample_weight=sample_weight, gaps=gaps)
             names = named or offered(self.covariance_types, checked.shape)
+            refuse_univariate(names, checked.shape[1])
             if self.criterion in OF_SIZE and len(names) > 1:
                 raise ValueError(
                     f"criterion={self.criterion!r} compares numbers of components of one structure, but "
@@ -162,10 +165,11 @@ class MixtureSearch(FittedMixture):
                 raise KeyboardInterrupt
             best = best_of(trials, self.criterion)
         self.best_estimator_, self.best_index_, self.seed_ = trials[best].model, best, template.random_state
-        self.table_, self._told = table(trials), findings(trials, best, untried)
+        self.table_, self._told = table(trials), findings(trials, best, untried, self.criterion)
         if not named and names is FOUR:
             self._told.append(Finding("structures_left_out", None, LEFT_OUT))
-        self.best_estimator_.selection_ = selection(self.table_, best, self.criterion)
+        apart = otherwise(trials, self.table_, best, self.criterion, checked)
+        self.best_estimator_.selection_ = selection(self.table_, best, self.criterion, apart, self._told)
         self.best_estimator_._warn()
         if tries.interrupted:
             raise KeyboardInterrupt
@@ -288,6 +292,35 @@ LEFT_OUT = (
 )
 
 
+SEVERAL = ("auto", "all")
+"""What stands for several structures."""
+
+
+def code_of(name: Any) -> tuple[str, str]:
+    """The code of a structure, and its name as it was given.
+
+    Raises:
+        ValueError: there is no such structure; the message lists those there are.
+    """
+    try:
+        return structure(name).code, name
+    except ValueError as error:
+        raise ValueError(str(error).replace("covariance_type=", "covariance_types: ", 1)) from None
+
+
+def refuse_univariate(names: list[str], features: int) -> None:
+    """Complain, before anything is fitted, of structures for one column where there are several.
+
+    Raises:
+        ValueError: there is one; the message says which is the same in several columns.
+    """
+    for name in names:
+        try:
+            structure(name).unit(1, 1, features)
+        except ValueError as error:
+            raise ValueError(str(error).replace("covariance_type=", "covariance_types: ", 1)) from None
+
+
 def offered(given: str, shape: tuple[int, int]) -> list[str]:
     """The structures that ``"auto"`` or ``"all"`` stands for, for that many rows and columns."""
     rows, features = shape
@@ -303,11 +336,15 @@ def structures(given: Any) -> list[str]:
         ValueError: there is none, or one is unknown; the message lists those there are.
     """
     if isinstance(given, str):
-        return [] if given in ("auto", "all") else [structure(given).name]
+        return [] if given in SEVERAL else [code_of(given)[1]]
     # By their codes, so that two names of one structure are one.
     known: dict[str, str] = {}
     for name in given:
-        known.setdefault(structure(name).code, name)
+        if isinstance(name, str) and name in SEVERAL:
+            raise ValueError(
+                f"covariance_types={given!r} has {name!r} among others, but it stands for several by itself"
+            )
+        known.setdefault(*code_of(name))
     found = list(known.values())
     if not found:
         raise ValueError(f"covariance_types={given!r} is empty: give 'auto', 'all', or names of structures")

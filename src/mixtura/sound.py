@@ -19,6 +19,12 @@ NARROWEST = 1e-8
 FLOORED = 1 + 1e-6
 """A variance within this factor of the floor has been raised to it."""
 
+PART = 1e-4
+"""Share in a linear equation, of columns of one spread, from which a column takes part in it."""
+
+ROUNDED = 8 * torch.finfo(torch.float64).eps
+"""What eigenvalues of a matrix may be off, in its largest entry and for each column: raising, storing and testing."""
+
 
 class Soundness(NamedTuple):
     """The four tests of every component; all must hold.
@@ -60,7 +66,10 @@ def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Sou
     resolved = variances >= facts.step.square() / 12 * (1 - 1e-9)
     if mixture.covariance.quadratic is VECH:
         root = facts.least.sqrt()
-        free = exceeds((dense / (root[:, None] * root)).nan_to_num(posinf=0.0), FLOORED)
+        scaled = (dense / (root[:, None] * root)).nan_to_num(posinf=0.0)
+        # Beside variances 1e12 times as large the floor itself is known to some thousandths.
+        rounding = ROUNDED * features * scaled.diagonal(dim1=-2, dim2=-1).amax(-1)
+        free = exceeds(scaled, FLOORED + rounding[..., None, None])
     else:
         free = ((variances > FLOORED * facts.least) & variances.isfinite()).all(-1)
     return Soundness(counted(mixture, n), wide.expand(shape), resolved.expand(*shape, features), free.expand(shape))
@@ -78,7 +87,7 @@ def relative(dense: Float64[Tensor, "R K D D"], white: Float64[Tensor, "D E"]) -
     return (white.mT @ dense @ white).nan_to_num()
 
 
-def exceeds(matrix: Float64[Tensor, "*B E E"], least: float) -> Bool[Tensor, "*B"]:
+def exceeds(matrix: Float64[Tensor, "*B E E"], least: float | Tensor) -> Bool[Tensor, "*B"]:
     """Every eigenvalue is larger: what is left without ``least`` has a Cholesky factor, found sooner than eigenvalues.
 
     A matrix of no rows has no eigenvalue that is not.
@@ -94,8 +103,9 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: ``empty``, ``few_rows``, ``narrow``, ``grid``, ``floored``; of the data ``constant_column``,
-            ``few_distinct_rows``, ``few_rows_for_full``, ``duplicated_rows``; of a search ``largest_tried``,
-            ``larger_not_sound``, ``not_fitted``, ``structures_left_out``, ``interrupted``.
+            ``dependent_columns``, ``few_distinct_rows``, ``few_rows_for_full``, ``duplicated_rows``; of a search
+            ``largest_tried``, ``larger_not_sound``, ``structures_not_sound``, ``not_fitted``, ``structures_left_out``,
+            ``interrupted``.
         component: the component, or None where the data are meant.
         message: a sentence.
     """
@@ -150,6 +160,12 @@ def data_findings(mixture: Mixture, facts: Survey, names: list[str]) -> list[Fin
         for j in facts.constant
     ]
     _, components, features = mixture.shape
+    if facts.distinct > features and (dependent := following(facts)):
+        message = (
+            f"Columns {', '.join(names[j] for j in dependent)} are linearly dependent, so that covariance matrices "
+            "collapse; leave one of them out."
+        )
+        found.append(Finding("dependent_columns", None, message))
     if facts.distinct < components:
         message = (
             f"The data have {facts.distinct} distinct rows, fewer than {components} components; use fewer components."
@@ -165,6 +181,19 @@ def data_findings(mixture: Mixture, facts: Survey, names: list[str]) -> list[Fin
         message = f"Only {facts.distinct} of {facts.rows} rows are distinct; equal rows count as often as they occur."
         found.append(Finding("duplicated_rows", None, message))
     return found
+
+
+def following(facts: Survey) -> list[int]:
+    """Columns, not constant, that a linear equation holds together in all rows of the sample."""
+    varying = [j for j in range(len(facts.mean)) if j not in facts.constant]
+    lacking = len(varying) - facts.white.shape[1]
+    # A constant column may vary by rounding.
+    if lacking <= 0:
+        return []
+    sd = facts.covariance.diagonal().sqrt()[varying]
+    _, vector = torch.linalg.eigh(facts.covariance[varying][:, varying] / (sd[:, None] * sd))
+    taking_part = (vector[:, :lacking].abs() > PART).any(1)
+    return [j for j, part in zip(varying, taking_part.tolist(), strict=True) if part]
 
 
 def status(sound: bool, still: bool) -> str:

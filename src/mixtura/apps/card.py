@@ -32,7 +32,7 @@ def of_search(search: Any) -> str:
     Args:
         search: a fitted :class:`mixtura.MixtureSearch`.
     """
-    lines = [words.close(search), *map(str, search._told)]
+    lines = [words.close(search), *words.differences(words.choice(search)), *map(str, search._told)]
     cells = _table(words.cells(search, CELLS))
     return _div("mixtura-search", [cells, *map(_line, lines), of_model(search.best_estimator_)])
 

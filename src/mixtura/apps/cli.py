@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from mixtura import __version__
 from mixtura.apps import options
+from mixtura.criteria import NAMES, OF_SIZE
 
 # Nothing heavy is imported here: `mixtura --help` answers without torch.
 
@@ -96,7 +97,8 @@ def _add_fit(commands: Any) -> None:
         help="fit mixtures to a table, choose one, and report",
         description=f"Fit Gaussian mixtures to the numeric columns of a {options.READS} file, and keep the best.",
         epilog="DIR gets model.safetensors, the labels (identifier, label, posteriors, uncertainty, log density of "
-        "every row), summary.json and report.html, all complete or none; an earlier run's are replaced.",
+        "every row, and with --merge its cluster), summary.json and report.html, all complete or none; an earlier "
+        "run's are replaced.",
     )
     add = fit.add_argument
     add("data", metavar="DATA", type=Path, help="the table, which is never held in memory")
@@ -113,10 +115,12 @@ def _add_fit(commands: Any) -> None:
     add("--covariance", metavar="NAME", type=options.names, default="full", help=structures)
     add(
         "--criterion",
-        choices=["bic", "icl", "aic", "cv", "nec"],
+        choices=list(NAMES),
         default="bic",
-        help="what chooses; cv holds the rows in memory (default: bic)",
+        help="what chooses; cv holds the rows in memory; nec, stability and lrt compare numbers of "
+        "components only (default: bic)",
     )
+    options.add_merging(add, "put components that overlap together into clusters")
     add(
         "--effort", choices=["quick", "standard", "thorough"], default="standard", help="of the search for each optimum"
     )
@@ -134,7 +138,8 @@ def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="label new rows with a saved model",
-        description="Label the rows of a file: the columns of the fit are found by name, and transformed as then.",
+        description="Label the rows of a file: the columns of the fit are found by name, and transformed as then. A "
+        "model that was fitted with --merge gives the cluster of each row, too.",
     )
     predict.add_argument("model", metavar="MODEL", type=Path, help="a model.safetensors")
     predict.add_argument("data", metavar="DATA", type=Path, help=f"a {options.READS} file")
@@ -182,6 +187,7 @@ def _add_report(commands: Any) -> None:
     options.add_output(report, "the report: .html")
     report.add_argument("--credit", metavar="TEXT", help="whose data these are: a line under every picture")
     report.add_argument("--weight", metavar="COLUMN", help="column that says how often each row counts")
+    options.add_merging(report.add_argument, "put components together by these rows (default: as fit did)")
     options.add_layout(report)
     options.add_common(report)
     report.set_defaults(run=_report)
@@ -204,14 +210,22 @@ def _fit(asked: argparse.Namespace) -> None:
         raise Usage("--transform-columns belongs to --transform asinh, which is not given: add it")
     if asked.output is None and asked.labels_format is not None:
         raise Usage("--labels-format is given, but no -o DIR to write labels to: add it")
+    if (asked.merge or 0) > max(asked.components):
+        raise Usage(
+            f"--merge {asked.merge} asks for more clusters than there are components, at most {max(asked.components)}: "
+            "give fewer, or more components with -k"
+        )
     from mixtura.apps import describe, fit
     from mixtura.apps.job import Job, Reading
 
+    covariance = _covariance(asked.covariance)
+    _fitting(asked.criterion, covariance)
     job = Job(
         reading=Reading(asked.data, **options.reading(asked)),
         components=asked.components,
-        covariance=_covariance(asked.covariance),
+        covariance=covariance,
         criterion=asked.criterion,
+        merge=asked.merge,
         effort=asked.effort,
         missing=asked.missing,
         seed=asked.seed,
@@ -234,10 +248,21 @@ def _covariance(given: list[str]) -> str | tuple[str, ...]:
 
     if given in (["auto"], ["all"]):
         return given[0]
+    if not given or {"auto", "all"} & set(given):
+        raise Usage(f"--covariance {','.join(given)!r} was given: name structures, or give auto or all alone")
     if unknown := [name for name in given if name not in NAMES]:
         known = ", ".join(NAMES)
         raise Usage(f"--covariance {unknown[0]!r} is not a structure: use one of {known}, or auto, or all")
     return tuple(given)
+
+
+def _fitting(criterion: str, covariance: str | tuple[str, ...]) -> None:
+    """Refuse a criterion of size for several structures before the data are read."""
+    if criterion in OF_SIZE and (isinstance(covariance, str) or len(covariance) > 1):
+        raise Usage(
+            f"--criterion {criterion} compares numbers of components of one structure: name one with --covariance, "
+            "such as full, or use bic"
+        )
 
 
 def _predict(asked: argparse.Namespace) -> None:
@@ -275,6 +300,7 @@ def _report(asked: argparse.Namespace) -> None:
         credit=asked.credit,
         device=asked.device,
         weight=asked.weight,
+        merge=asked.merge,
         **options.layout(asked),
     )
     _print(asked, told, lambda: f"report of {told['rows']:,} rows")
@@ -319,13 +345,14 @@ def _words(error: Exception) -> str:
     return _as_options(_sentence(str(error) or type(error).__name__))
 
 
-ARGUMENTS = "columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device"
+ARGUMENTS = "criterion|columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device"
 """Arguments of the library that are options of the command."""
 
 
 def _as_options(message: str) -> str:
     """Arguments of the library in the words of the command: ``columns=`` is ``--columns``."""
     message = re.sub(r"\bcompensate=False\b", "--no-compensation", message)
+    message = re.sub(r"\bcovariance_types?\b[=:]? ?", "--covariance ", message)
     message = re.sub(rf"\b({ARGUMENTS})=(?=['\"])", lambda found: f"--{found[1].replace('_', '-')} ", message)
     message = re.sub(rf"\b({ARGUMENTS})=(?=\W|$)", lambda found: f"--{found[1].replace('_', '-')}", message)
     return re.sub(rf"^({ARGUMENTS}): ", lambda found: f"--{found[1].replace('_', '-')}: ", message)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mixtura.apps import labels, remarks, words
+from mixtura.apps import clusters, labels, remarks, words
+from mixtura.apps.clusters import Clusters, merged
 from mixtura.apps.distinct import distinctions
 from mixtura.apps.job import Done, reading_of
 from mixtura.apps.labels import Sampler, Tally
@@ -36,6 +37,8 @@ def text(model: Any, told: dict[str, Any]) -> str:
     if model.n_components > 1:
         each = [f"{k}: {phrase}" for k, phrase in enumerate(distinctions(model, told["columns"]))]
         parts.append("\n".join(["What distinguishes each component (sd: standard deviations within)", *each]))
+    if (known := Clusters.known(model)) is not None:
+        parts.append("\n".join(clusters.describe(known, model, told["merging"])))
     if told["selection"] is not None:
         parts.append("\n".join(words.describe_choice(words.Choice.read(told["selection"]))))
     if not library().handle:
@@ -54,7 +57,7 @@ def seen(
         device: where to compute.
         append: receives the labels of all rows, as columns, piece by piece.
     """
-    tally, sampler = Tally(model.n_components), Sampler(source.shape[1], getattr(model, "seed_", 0))
+    tally, sampler = Tally.of(model), Sampler(source.shape[1], getattr(model, "seed_", 0))
     for chunk in labels.chunks(model, source, tally, sampler):
         if append is not None:
             append(chunk)
@@ -70,6 +73,7 @@ def report(
     *,
     credit: str | None = None,
     device: str | None = None,
+    merge: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Write a report of a saved model and the rows of a file.
@@ -80,6 +84,7 @@ def report(
         output: ends in ``.html``.
         credit: whose data these are.
         device: where to compute.
+        merge: merge the components by these rows, into so many clusters or ``BEND``; None takes the model's own.
         **options: of the reading, such as ``weight``.
 
     Returns:
@@ -96,6 +101,8 @@ def report(
     model = load(model_path, device=device)
     source = reading_of(model, data, **options).source()
     file = file_facts(data)
+    if merge is not None:
+        model.merging_ = merged(model, source, merge).told()
     done = seen(model, source, device=device)
     done.summary["input"] = file
     with Together(output.parent) as outputs:

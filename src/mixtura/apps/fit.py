@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixtura.apps import columns, describe, labels, report
+from mixtura.apps.clusters import merged
 from mixtura.apps.job import Done, Job
 from mixtura.apps.summary import file_facts
 from mixtura.apps.together import Together
@@ -64,6 +65,13 @@ def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Don
     for sentence in source.about.told:
         note(sentence)
     model = fitted(job, source, note)
+    if job.merge is not None:
+        found = merged(model, source, job.merge)
+        model.merging_ = found.told()
+        note(found.sentence())
+        if found.number < job.merge:
+            k = found.number
+            note(f"warning: {job.merge} clusters were asked for, but there are {k} components: none is merged")
     done = describe.seen(model, source, device=job.device, append=append)
     done.summary.update(input=file, call=job.call)
     for sentence in done.remarks:

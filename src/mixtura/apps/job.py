@@ -55,6 +55,7 @@ class Job:
         components: numbers of components to try.
         covariance: names of structures to try, or ``auto`` or ``all``.
         criterion: which of them is best.
+        merge: merge components into clusters; into how many, or 0 where the entropy bends. None merges none.
         effort: how hard the optimum is looked for.
         missing: what gaps mean: ``error`` or ``em``.
         seed: of all random draws.
@@ -70,6 +71,7 @@ class Job:
     components: tuple[int, ...]
     covariance: str | tuple[str, ...] = "full"
     criterion: str = "bic"
+    merge: int | None = None
     effort: str = "standard"
     missing: str = "error"
     seed: int = 0

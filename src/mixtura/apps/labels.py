@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mixtura.apps.clusters import Clusters
 from mixtura.apps.doubt import Doubt
 from mixtura.data.array import Array
 from mixtura.data.base import Source
@@ -35,24 +36,36 @@ class Tally:
 
     Attributes:
         components: how many.
+        clusters: what they were merged into; None where they were not.
         counts: (K,) rows of each.
         rows: how many.
         weight: the sum of their weights.
         log_best: Σ w log max p(k | x).
         loglik: Σ w log p(x).
-        doubt: how sure the model is of the rows.
+        doubt: how sure the model is of the rows' components.
+        merged_counts: rows of each cluster.
+        merged_doubt: how sure the model is of the rows' clusters.
     """
 
     components: int
+    clusters: Clusters | None = None
     counts: np.ndarray = field(init=False)
     rows: int = 0
     weight: float = 0.0
     log_best: float = 0.0
     loglik: float = 0.0
     doubt: Doubt = field(default_factory=Doubt)
+    merged_counts: np.ndarray = field(init=False)
+    merged_doubt: Doubt = field(default_factory=Doubt)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros(self.components, dtype=np.int64)
+        self.merged_counts = np.zeros(0 if self.clusters is None else self.clusters.number, dtype=np.int64)
+
+    @classmethod
+    def of(cls, model: Any) -> "Tally":
+        """An empty one for a fitted model."""
+        return cls(model.n_components, Clusters.known(model))
 
     def add(self, said: Said, weight: torch.Tensor | None) -> None:
         """Count some rows."""
@@ -65,6 +78,15 @@ class Tally:
         self.log_best += float(best[here] @ w[here])
         self.loglik += float(said.log_density.to(torch.float64)[here] @ w[here])
         self.doubt += Doubt.of(-best.expm1())
+
+    def cluster(self, said: Said) -> dict[str, np.ndarray]:
+        """Count the clusters of some rows, and give them as a column; nothing where no components were merged."""
+        if self.clusters is None:
+            return {}
+        most, label = self.clusters.posterior(said.posterior.to(torch.float64)).max(0)
+        self.merged_counts += np.bincount(label.numpy(), minlength=len(self.merged_counts))
+        self.merged_doubt += Doubt.of((1 - most).clamp_min(0.0))
+        return {"cluster": label.numpy()}
 
 
 class Sampler:
@@ -87,7 +109,7 @@ class Sampler:
 def chunks(
     model: Any, source: Source, tally: Tally, sampler: Sampler | None = None, rows: int = ROWS
 ) -> Iterator[dict[str, Any]]:
-    """Columns for consecutive rows: identifier, label, posteriors, uncertainty and log density.
+    """Columns for consecutive rows: identifier, label, cluster, posteriors, uncertainty and log density.
 
     Args:
         model: fitted.
@@ -101,7 +123,7 @@ def chunks(
     """
     gaps = model._takes_gaps
     check_source(model, source, reset=False, fitting=False, sample_weight=None, gaps=gaps)
-    name = named(source.about.id)
+    name = named(source.about.id, () if tally.clusters is None else ("cluster",))
     for block in Watched(source, gaps).blocks(rows, ids=True):
         said = scores(model, block.x).every()
         tally.add(said, block.weight)
@@ -111,6 +133,7 @@ def chunks(
         yield {
             name: ids,
             "label": said.label.numpy(),
+            **tally.cluster(said),
             **{f"posterior_{k}": p.numpy() for k, p in enumerate(said.posterior)},
             "uncertainty": (0.0 - said.log_best.expm1()).numpy(),
             "log_density": said.log_density.numpy(),
@@ -128,8 +151,8 @@ def scores(model: Any, x: torch.Tensor) -> Scores:
     return Scores(model.mixture_, Array(x), x.dtype, device, model._takes_gaps)
 
 
-def named(column: str | None) -> str:
-    """What the column of identifiers is called: as in the data, but for names that are taken."""
+def named(column: str | None, more: tuple[str, ...] = ()) -> str:
+    """What the column of identifiers is called: as in the data, but for names that are taken, some and ``more``."""
     name = column if column not in (None, "") else "row"
-    taken = ("label", "uncertainty", "log_density")
+    taken = ("label", "uncertainty", "log_density", *more)
     return f"id_{name}" if name in taken or str(name).startswith("posterior_") else str(name)

@@ -66,6 +66,8 @@ def names(given: str) -> list[str]:
 def sizes(given: str) -> tuple[int, ...]:
     """Numbers of components: ``3``, ``1:9`` with both ends, or ``2,4,8``."""
     first, colon, last = given.partition(":")
+    if colon and first.isdecimal() and last.isdecimal() and int(first) > int(last):
+        raise argparse.ArgumentTypeError(f"{given!r} holds no number, expected the smaller end first: {last}:{first}")
     try:
         found = range(int(first), int(last) + 1) if colon else [int(part) for part in given.split(",")]
     except ValueError:
@@ -73,6 +75,18 @@ def sizes(given: str) -> tuple[int, ...]:
     if not found or min(found) < 1 or len(found) > 1000:
         raise argparse.ArgumentTypeError(f"{given!r} was given, expected whole numbers from 1: 3, 1:9 or 2,4,8")
     return tuple(sorted(set(found)))
+
+
+def merging(given: str) -> int:
+    """A number of clusters from 1, or 0 for ``auto``."""
+    if given != "auto" and not (given.isdecimal() and int(given)):
+        raise argparse.ArgumentTypeError(f"{given!r} was given, expected auto or a whole number from 1")
+    return 0 if given == "auto" else int(given)
+
+
+def add_merging(add: Any, how: str) -> None:
+    """Clusters of components."""
+    add("--merge", metavar="N", type=merging, help=f"{how}: a number of them, or auto, where the entropy bends")
 
 
 def positive(given: str) -> int:

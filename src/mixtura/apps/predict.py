@@ -10,7 +10,7 @@ from mixtura.apps import columns, labels
 from mixtura.apps.job import reading_of
 from mixtura.apps.labels import Tally
 from mixtura.apps.store import load
-from mixtura.apps.summary import file_facts, plain, versions
+from mixtura.apps.summary import file_facts, merging, plain, versions
 from mixtura.apps.together import Together
 
 DRAWN = 65536
@@ -38,7 +38,7 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
     model = load(model_path, device=device)
     source = reading_of(model, data, **options).source()
     file = file_facts(data)
-    tally = Tally(model.n_components)
+    tally = Tally.of(model)
     with Together(output.parent) as outputs:
         stage = outputs.path(output.name)
         outputs.spare(data, model_path)
@@ -54,6 +54,7 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
             "counts": tally.counts,
             "mean_log_density": tally.loglik / tally.weight if tally.weight else None,
             "doubt": tally.doubt.told(),
+            "merging": merging(tally),
             "versions": versions(),
         }
     )

@@ -55,6 +55,7 @@ def summary(model: Any, source: Source, tally: Tally, *, device: str | None) -> 
         "counts": tally.counts,
         "doubt": tally.doubt.told(),
         "icl": icl(figures),
+        "merging": merging(tally),
     }
     return {**of_model(model), **plain(told)}
 
@@ -76,6 +77,7 @@ def of_model(model: Any) -> dict[str, Any]:
         "aic": aic(figures),
         "n_parameters": figures.parameters,
         "selection": getattr(model, "selection_", None),
+        "merging": getattr(model, "merging_", None),
     }
     found: dict[str, Any] = plain(told)
     return found
@@ -95,6 +97,13 @@ def parameters(model: Any) -> dict[str, Any]:
         "findings": [{"kind": f.kind, "component": f.component, "message": f.message} for f in model.diagnose()],
         "starts": getattr(model, "starts_", []),
     }
+
+
+def merging(tally: Tally) -> dict[str, Any] | None:
+    """The clusters that components were merged into, with their rows; None where they were not."""
+    if tally.clusters is None:
+        return None
+    return {**tally.clusters.told(), "counts": tally.merged_counts, "doubt": tally.merged_doubt.told()}
 
 
 def counting(device: torch.device) -> str:

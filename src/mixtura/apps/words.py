@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtura.cells import UNSOUND, ranking
+from mixtura.cells import UNSOUND, at_the_edge, fallen, ranking
 from mixtura.covariance import structure
-from mixtura.criteria import Figures, aic, bic
+from mixtura.criteria import OF_SIZE, Figures, aic, better, bic, named
 from mixtura.neighbours import KINDS
+from mixtura.otherwise import REACH, rivals
 
 SHOWN = 8
 """Most features in a table of components."""
@@ -20,7 +21,7 @@ CELLS = 10
 NEAR = 0.05
 """A start whose log likelihood is within so many nats of the winner's has reached the same optimum."""
 
-EVIDENCE = (2, 10)
+EVIDENCE = (2, REACH)
 """Differences in BIC below the first are hardly worth a mention, above the second very strong (Kass & Raftery 1995)."""
 
 
@@ -50,16 +51,19 @@ class Choice(NamedTuple):
     Attributes:
         criterion: what the models were compared by; lower is better.
         best_index_: row of the model that was chosen.
-        table_: one row a model, as :class:`mixtura.MixtureSearch` has it.
+        table_: one row a model, as :class:`mixtura.MixtureSearch` has it, and ``otherwise``, the share of the rows that
+            it would label otherwise, where that is known.
+        findings: what deserves a word about the search, in sentences; None where that was not kept.
     """
 
     criterion: str
     best_index_: int
     table_: dict[str, np.ndarray]
+    findings: list[str] | None = None
 
     @classmethod
     def read(cls, told: dict[str, Any]) -> "Choice":
-        """Of ``selection`` in ``summary.json``: ``criterion``, ``best`` and ``table``, in which None is no number.
+        """Of ``selection`` in ``summary.json``: ``criterion``, ``best``, ``table`` (None is no number), ``findings``.
 
         Raises:
             ValueError: the table has no such row or no such criterion.
@@ -70,12 +74,14 @@ class Choice(NamedTuple):
             raise ValueError(
                 f"selection names row {best} and {name!r}, which its table of {list(columns)} does not have"
             )
-        return cls(name, best, columns)
+        said = told.get("findings")
+        return cls(name, best, columns, None if said is None else [str(finding["message"]) for finding in said])
 
     def told(self) -> dict[str, Any]:
         """As it stands in ``summary.json``."""
         table = {name: [_known(value) for value in values.tolist()] for name, values in self.table_.items()}
-        return {"criterion": self.criterion, "best": self.best_index_, "table": table}
+        said = [{"kind": "", "component": None, "message": message} for message in self.reservations]
+        return {"criterion": self.criterion, "best": self.best_index_, "table": table, "findings": said}
 
     @property
     def largest(self) -> bool:
@@ -83,10 +89,20 @@ class Choice(NamedTuple):
         tried = self.table_["n_components"]
         return bool(tried[self.best_index_] == tried.max() > tried.min())
 
+    @property
+    def reservations(self) -> list[str]:
+        """What deserves a word about the search; of models of earlier versions as much as their table tells."""
+        if self.findings is not None:
+            return self.findings
+        k = int(self.table_["n_components"][self.best_index_])
+        return [*([at_the_edge(k, self.criterion)] if self.largest else []), *fallen(self.table_)]
+
 
 def choice(search: Any) -> Choice:
     """What a summary tells of a fitted :class:`mixtura.MixtureSearch`."""
-    return Choice(search.criterion, int(search.best_index_), search.table_)
+    kept = getattr(search.best_estimator_, "selection_", None)
+    found = Choice(search.criterion, int(search.best_index_), search.table_) if kept is None else Choice.read(kept)
+    return found._replace(findings=[str(finding) for finding in search._told])
 
 
 def _column(values: Sequence[Any]) -> np.ndarray:
@@ -130,17 +146,16 @@ def describe_search(search: Any) -> str:
     Args:
         search: a fitted :class:`mixtura.MixtureSearch`.
     """
-    lines = [repr(search), *describe_choice(search), *map(str, search._told), "", describe(search.best_estimator_)]
-    return "\n".join(lines)
+    return "\n".join([repr(search), *describe_choice(choice(search)), "", describe(search.best_estimator_)])
 
 
-def describe_choice(search: Any) -> list[str]:
-    """The models of a search or a :class:`Choice` in lines: a table of the best, and what nearly won."""
+def describe_choice(search: Choice) -> list[str]:
+    """A search in lines: a table of the best models, what nearly won and how it differs, and what deserves a word."""
     shown = cells(search)
     total = len(search.table_["status"])
-    about = f"{total} models by {search.criterion.upper()} (lower is better), best first"
+    about = f"{total} models by {named(search.criterion)} ({better(search.criterion)}), best first"
     more = [f"{total - len(shown.body)} more: see table_"] if total > len(shown.body) else []
-    return [about, "", *shown.lines(), *more, "", close(search)]
+    return [about, "", *shown.lines(), *more, "", close(search), *differences(search), *search.reservations]
 
 
 def opening(model: Any) -> str:
@@ -264,15 +279,15 @@ def cells(search: Any, most: int = CELLS) -> Grid:
     """The models of a search or a :class:`Choice`, best first, and how far each is from the best."""
     table, name = search.table_, search.criterion
     best = table[name][search.best_index_]
-    head = ["covariance", "components", "log likelihood", "parameters", name.upper(), "above best", "status"]
+    head = ["covariance", "components", "log likelihood", "parameters", named(name), "above best", "status"]
     body = [
         [
             str(table["covariance_type"][i]),
             str(table["n_components"][i]),
             number(table["loglik"][i]),
             str(table["n_parameters"][i]),
-            number(table[name][i]),
-            number(table[name][i] - best),
+            figure(table[name][i], name),
+            figure(table[name][i] - best, name),
             str(table["status"][i]),
         ]
         for i in standing(search)[:most]
@@ -289,26 +304,72 @@ def standing(search: Any) -> list[int]:
 def close(search: Any) -> str:
     """Which models nearly won."""
     table, name = search.table_, search.criterion
+    if name in OF_SIZE:
+        after = [
+            f"{called(table, i)} ({figure(table[name][i], name)})" for i in rivals(table, search.best_index_, name)
+        ]
+        return f"Next to the best come {' and '.join(after)}." if after else "No other model can be compared."
     # Of two that are equal but for rounding, the other one may be below the best.
     above = (table[name] - table[name][search.best_index_]).clip(min=0.0)
     order = [i for i in standing(search)[1:] if table["status"][i] not in UNSOUND]
     parts: list[str] = []
     least = -math.inf
     for most in EVIDENCE:
-        here = [
-            f"{table['covariance_type'][i]} with {table['n_components'][i]} (+{above[i]:.2f})"
-            for i in order
-            if least < above[i] <= most
-        ]
+        here = [f"{called(table, i)} (+{above[i]:.2f})" for i in order if least < above[i] <= most]
         if here:
             parts.append(f"within {most}: {', '.join(here)}")
         least = most
     return f"Close to the best, {'; '.join(parts)}." if parts else f"No other model is within {EVIDENCE[-1]}."
 
 
+def differences(search: Any) -> list[str]:
+    """How each of the models that nearly won differs from the best: in components, in structure, in labels of rows."""
+    table, best = search.table_, search.best_index_
+    found = []
+    for i in rivals(table, best, search.criterion):
+        said = [sizes_apart(table, i, best), *shape_apart(table, i, best), *rows_apart(table, i)]
+        found.append(f"{called(table, i)}: {'; '.join(said)}.")
+    return found
+
+
+def called(table: dict[str, np.ndarray], i: int) -> str:
+    """A row of a search's table: structure and number of components."""
+    return f"{table['covariance_type'][i]} with {table['n_components'][i]}"
+
+
+def sizes_apart(table: dict[str, np.ndarray], i: int, best: int) -> str:
+    """How many components one model has more or less than another."""
+    more = int(table["n_components"][i] - table["n_components"][best])
+    if not more:
+        return "as many components"
+    return f"{abs(more)} component{'s' if abs(more) > 1 else ''} {'more' if more > 0 else 'less'}"
+
+
+def shape_apart(table: dict[str, np.ndarray], i: int, best: int) -> list[str]:
+    """The structure of a model in words, where it is another one."""
+    names = table["covariance_type"]
+    return [] if names[i] == names[best] else [structure(str(names[i])).about]
+
+
+def rows_apart(table: dict[str, np.ndarray], i: int) -> list[str]:
+    """The share of the rows that a model would label otherwise, where that is known."""
+    share = float(table["otherwise"][i]) if "otherwise" in table else math.nan
+    if math.isnan(share):
+        return []
+    return ["every row labelled alike" if share == 0 else f"{100 * share:.2g} % of the rows labelled otherwise"]
+
+
+def figure(value: float, criterion: str) -> str:
+    """The value of a criterion: two decimals, or about four digits of a ratio."""
+    if criterion in OF_SIZE and math.isfinite(value):
+        return short(float(value))
+    return number(value)
+
+
 def number(value: float) -> str:
     """Two decimals, or nothing where there is no number."""
-    return "" if math.isnan(value) else f"{value:.2f}"
+    # Of two models that are equal but for rounding, one may be below the best.
+    return "" if math.isnan(value) else f"{0.0 if abs(value) < 0.005 else value:.2f}"
 
 
 def count(value: float | int) -> str:

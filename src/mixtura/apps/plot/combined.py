@@ -9,15 +9,16 @@ from mixtura.apps.plot.palette import INK, look
 from mixtura.merging import two_lines
 
 
-def merging(merged: Any, ax: Any = None, *, title: str | None = None) -> Any:
+def merging(merged: Any, ax: Any = None, *, n_clusters: int | None = None, title: str | None = None) -> Any:
     """Draw the entropy of the rows for every number of clusters, and the two lines at whose meeting it bends.
 
     Left of the bend clusters are lost that stand apart, right of it parts of one cluster are told from each other
-    (Baudry et al. 2010).
+    (Baudry et al. 2010). A star marks the number that is used.
 
     Args:
         merged: what :func:`mixtura.merge` returned.
         ax: matplotlib axes; None makes a figure of its own.
+        n_clusters: the number that is used; None where the entropy bends.
         title: of the axes.
 
     Returns:
@@ -25,7 +26,7 @@ def merging(merged: Any, ax: Any = None, *, title: str | None = None) -> Any:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: ``merged`` has no entropies.
+        ValueError: ``merged`` has no entropies, or there are fewer components than clusters.
 
     Examples:
         >>> import numpy as np
@@ -38,18 +39,22 @@ def merging(merged: Any, ax: Any = None, *, title: str | None = None) -> Any:
     entropy = getattr(merged, "entropy_", None)
     if entropy is None:
         raise ValueError(f"merged={type(merged).__name__} has no entropy_: pass what mixtura.merge(model, X) returned")
+    count, bend = len(entropy), merged.n_clusters_
+    chosen = bend if n_clusters is None else n_clusters
+    if not 1 <= chosen <= count:
+        raise ValueError(f"n_clusters={n_clusters!r} cannot be made of {count} components: give 1 to {count}")
     ax = new_axes() if ax is None else ax
     from matplotlib.ticker import MaxNLocator
 
-    count, chosen = len(entropy), merged.n_clusters_
     size, colour = np.arange(1, count + 1), look(0).colour
-    if 2 <= chosen < count:
-        for turn, (n, line) in enumerate(two_lines(entropy, chosen)):
+    if 2 <= bend < count:
+        for turn, (n, line) in enumerate(two_lines(entropy, bend)):
             ax.plot(n, line, color=INK, linestyle="--", linewidth=1.0, gid=f"line {turn}")
     ax.plot(size, entropy, color=colour, marker="o", markersize=5, linewidth=1.4, gid="entropy")
     star = {"marker": "*", "markersize": 14, "color": INK, "markeredgecolor": "white", "zorder": 5}
     ax.plot([chosen], [entropy[chosen - 1]], linestyle="", gid="chosen", **star)
     dress(ax, "number of clusters", "entropy of the rows (nats)", title)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
-    tell(ax, f"the entropy bends at {chosen} of {count}" if count > 2 else f"{count} components: no bend to see")
+    told = f"the entropy bends at {bend} of {count}" if count > 2 else f"{count} components: no bend to see"
+    tell(ax, told, f"{chosen} used" if chosen != bend else "")
     return ax

@@ -6,14 +6,15 @@ from typing import Any
 from mixtura.apps import words
 from mixtura.apps.distinct import LARGE, distinctions
 from mixtura.apps.report import references
-from mixtura.apps.report.blocks import Block, Details, Listing, Paragraph, Section, Table, cells
+from mixtura.apps.report.blocks import Block, Listing, Paragraph, Section, Table, cells
+from mixtura.apps.report.choosing import choice
 from mixtura.apps.report.clusters import centres, original
-from mixtura.apps.report.figures import share, typeset
+from mixtura.apps.report.figures import share
+from mixtura.apps.report.merged import in_short, merged
 from mixtura.apps.report.methods import paragraph
-from mixtura.apps.report.pictures import fit_pictures, picture_of_choice
+from mixtura.apps.report.pictures import fit_pictures
 from mixtura.apps.report.subject import Facts, Fitted
 from mixtura.apps.report.sure import how_sure
-from mixtura.cells import fallen
 from mixtura.covariance import structure
 
 LISTED = 40
@@ -37,6 +38,7 @@ def fit_section(anchor: str, fit: Fitted) -> Section:
         ("sure", "How sure it is", how_sure(fit)),
         ("number", "Choice of the number of clusters", choice(fit)),
         ("clusters", "The clusters", clusters(fit)),
+        ("merged", "Merged clusters", merged(fit)),
         ("pictures", "Pictures", fit_pictures(fit)),
         ("methods", "Methods, to paste into a paper", methods_text(fit.facts)),
         ("reproduce", "To reproduce it", reproduce(fit)),
@@ -60,7 +62,7 @@ def answer(fit: Fitted) -> Iterator[Block]:
         told, _ = fit.doubt
         doubtful = told["above"]["0.1"]
         in_doubt = f"In doubt are {share(doubtful, told['rows'])} of the rows." if doubtful else "No row is in doubt."
-        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}. {in_doubt}"
+        text = f"The {rows} rows fall into {len(held)} clusters: {sizes}. {in_doubt}{in_short(facts)}"
     yield Paragraph(text, "answer")
     if facts.status == "degenerate":
         yield Paragraph("This fit is not sound. Do not build on it before you have read how sure it is.", "warning")
@@ -95,48 +97,6 @@ def model_in_words(facts: Facts) -> str:
     )
 
 
-def choice(fit: Fitted) -> Iterator[Block]:
-    """How the number of components was chosen; nothing where it was not."""
-    found = fit.facts.choice
-    if found is None:
-        return
-    name, table, at = found.criterion.upper(), found.table_, found.best_index_
-    total = len(table["status"])
-    k = int(table["n_components"][at])
-    yield Paragraph(
-        f"Of {total} models the one with {k} cluster{'s' if k > 1 else ''} and the structure "
-        f"“{table['covariance_type'][at]}” has the lowest {name}. {words.close(found)}"
-    )
-    for sentence in fallen(table):
-        yield Paragraph(sentence, "warning")
-    if found.largest:
-        yield Paragraph(
-            f"{k} is the largest number that was tried: the best number may be higher. Try more before you settle.",
-            "warning",
-        )
-    yield Paragraph(
-        f"The {name} weighs how well a model fits against how many parameters it needs; lower is better. A model less "
-        f"than {words.EVIDENCE[0]} above the best is as good as it; more than {words.EVIDENCE[1]} above is strong "
-        f"evidence against it ({references.KASS.short}). It counts Gaussians, not cell types.",
-        "fine",
-    )
-    picture = picture_of_choice(fit, found)
-    if picture is not None:
-        yield picture
-    grid = words.cells(found, total)
-    yield _models(f"The best of {total} models" if total > words.CELLS else "The models, best first", grid, words.CELLS)
-    if total > words.CELLS:
-        yield Details(f"All {total} models", [_models("All models, best first", grid, total)])
-
-
-def _models(caption: str, grid: words.Grid, most: int) -> Table:
-    status = len(grid.head) - 1
-    # The last column is put second, so that words stand together.
-    order = [0, status, *range(1, status)]
-    body = [cells(row[0], row[status], *(typeset(row[i]) for i in order[2:])) for row in grid.body[:most]]
-    return Table(caption, [grid.head[i] for i in order], body, words=1, strong=0)
-
-
 def clusters(fit: Fitted) -> Iterator[Block]:
     """What distinguishes each cluster, and the tables of all."""
     facts = fit.facts
@@ -165,7 +125,7 @@ def methods_text(facts: Facts) -> Iterator[Block]:
     text, cited = paragraph(facts.model, facts.told)
     yield Paragraph(text, "paste")
     yield Listing([("", reference.full) for reference in cited], "references")
-    above = [] if facts.choice is None else [references.KASS]
+    above = [references.KASS] if facts.choice is not None and facts.choice.criterion == "bic" else []
     above = above if facts.components == 1 else [references.COHEN, *above]
     if above:
         yield Paragraph("Cited further up on this page:", "fine")

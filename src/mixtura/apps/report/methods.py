@@ -10,6 +10,7 @@ from mixtura.apps.report.figures import share
 from mixtura.apps.report.references import Reference
 from mixtura.apps.report.subject import Facts
 from mixtura.covariance import structure
+from mixtura.criteria import P_VALUES, named
 from mixtura.race import EFFORTS
 from mixtura.stop import Still
 
@@ -176,6 +177,17 @@ def _kind(starts: list[Any], kind: str) -> int:
     return sum(start["kind"] == kind for start in starts)
 
 
+WHERE = {
+    "bic": ", where L is the likelihood, p the number of free parameters and n that of rows",
+    "aic": ", where L is the likelihood and p the number of free parameters",
+    "icl": ", where BIC = −2 log L + p log n, L is the likelihood, p the number of free parameters and n that of rows",
+    "icl_entropy": ", where BIC = −2 log L + p log n, L is the likelihood, p the number of free parameters and n that "
+    "of rows",
+    "cv": ", where L is the likelihood",
+}
+"""What the letters in the definition of a criterion mean."""
+
+
 def _choice(facts: Facts) -> Iterator[Said]:
     choice = facts.choice
     if choice is None:
@@ -187,13 +199,13 @@ def _choice(facts: Facts) -> Iterator[Said]:
     tried = f"{_ranged(sizes)} component{_s(sizes[-1])}"
     among = tried if len(kinds) == 1 else f"{tried} and the covariance structures {_listed(kinds)}"
     chosen = "The number of components was" if len(kinds) == 1 else "The number of components and the structure were"
-    reference, definition = references.CRITERIA.get(name, (None, name.upper()))
+    reference, definition = references.CRITERIA.get(name, (None, named(name)))
     cited = () if reference is None else (reference,)
+    lowest = "" if name in P_VALUES else "the lowest "
     limit = " The chosen number is the largest that was tried." if choice.largest else ""
     yield (
-        f"{chosen} chosen among {among} by the lowest {definition}{_cite(cited)}, where L is "
-        f"the likelihood, p the number of free parameters and n that of rows; fits that were not sound were set aside."
-        f"{limit}",
+        f"{chosen} chosen among {among} by {lowest}{definition}{_cite(cited)}{WHERE.get(name, '')}; fits that were "
+        f"not sound were set aside.{limit}",
         cited,
     )
 
@@ -209,13 +221,26 @@ def _labels(facts: Facts) -> Iterator[Said]:
     yield f"Each row was assigned to the component with the largest posterior probability{sure}.", ()
 
 
+def _merging(facts: Facts) -> Iterator[Said]:
+    found = facts.merged
+    if found is None or facts.components == 1:
+        return
+    bends = "where the entropy of the rows bends" if found.number == found.n_clusters_ else "a number set beforehand"
+    yield (
+        f"Components were then merged into {found.number} cluster{_s(found.number)}, {bends}, each time the two whose "
+        f"union lowered the entropy of the posterior probabilities most ({references.MERGING.short}); a row belongs to "
+        "the cluster whose components have the largest posterior probability together.",
+        (references.MERGING,),
+    )
+
+
 def _software(facts: Facts) -> Iterator[Said]:
     named = {"mixtura": "mixtura", "torch": "PyTorch", "numpy": "NumPy", "scikit-learn": "scikit-learn"}
     found = [f"{named.get(name, name)} {version}" for name, version in facts.versions.items()]
     yield f"Software: {', '.join(found)}.", ()
 
 
-PARTS = (_model, _steps, _em, _starts, _choice, _labels, _software)
+PARTS = (_model, _steps, _em, _starts, _choice, _labels, _merging, _software)
 """The sentences in their order; each part knows when it has nothing to say."""
 
 

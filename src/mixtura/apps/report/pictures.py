@@ -16,6 +16,7 @@ from mixtura.apps.report.figures import share, typeset
 from mixtura.apps.report.subject import Facts, Fitted
 from mixtura.apps.words import Choice
 from mixtura.cells import UNSOUND
+from mixtura.criteria import named
 
 FEATURES = 6
 """Most features in the picture of pairs."""
@@ -44,12 +45,17 @@ def fit_pictures(fit: Fitted) -> Iterator[Picture]:
     if fit.facts.features == 1:
         yield histogram(fit)
     else:
-        plane = sorted(at, key=lambda j: -separation(fit.facts.model)[j])[:2]
-        yield clusters(fit, plane) if fit.facts.features == 2 else pairs(fit, at)
+        yield clusters(fit, [0, 1]) if fit.facts.features == 2 else pairs(fit, at)
         if fit.facts.components > 1:
-            yield doubt(fit, sorted(plane))
+            yield doubt(fit, telling_plane(fit))
     if fit.facts.components > 1 and any(start["lower_bounds"] for start in fit.facts.starts):
         yield starts(fit)
+
+
+def telling_plane(fit: Fitted) -> list[int]:
+    """The two features that tell the clusters apart most, in the order of the columns."""
+    apart = separation(fit.facts.model)
+    return sorted(sorted(telling(fit.facts, FEATURES), key=lambda j: -apart[j])[:2])
 
 
 def histogram(fit: Fitted) -> Picture:
@@ -64,7 +70,6 @@ def histogram(fit: Fitted) -> Picture:
 
 def clusters(fit: Fitted, plane: list[int]) -> Picture:
     """Two features: the rows by cluster."""
-    plane = sorted(plane)
     first, second = (fit.facts.names[j] for j in plane)
     rows = len(fit.rows)
     given: dict[str, Any] = {"labels": fit.labels, "features": plane, "names": axis_names(fit.facts), "most": rows}
@@ -118,20 +123,22 @@ def starts(fit: Fitted) -> Picture:
 
 def picture_of_choice(fit: Fitted, choice: Choice) -> Picture | None:
     """The criterion over the number of components; nothing where only one number was tried."""
-    table, name, best = choice.table_, choice.criterion.upper(), choice.best_index_
+    table, name, best = choice.table_, named(choice.criterion), choice.best_index_
     sizes = table["n_components"]
     if sizes.min() == sizes.max():
         return None
     value = np.where(np.isin(table["status"], UNSOUND), np.nan, table[choice.criterion].astype(np.float64))
     least = {k: min(value[(sizes == k) & np.isfinite(value)], default=None) for k in sorted(set(sizes.tolist()))}
-    each = (f"{k}: {'no sound fit' if low is None else typeset(f'{low:.1f}')}" for k, low in least.items())
+    shown = {k: "no sound fit" if low is None else words.figure(low, choice.criterion) for k, low in least.items()}
+    each = (f"{k}: {typeset(text)}" for k, text in shown.items())
     alt = (
         f"Lowest {name} by number of clusters: {', '.join(each)}. The best is {sizes[best]} with the structure "
         f"{table['covariance_type'][best]}."
     )
-    caption = (
-        f"The {name} of every model by its number of components, a curve for each structure; the star is the best."
-    )
+    curves = "a curve for each structure"
+    if len(set(table["covariance_type"].tolist())) > len(plot.COLOURS):
+        curves += ", with a name where it comes near the best"
+    caption = f"The {name} of the models by their number of components, {curves}; the star is the best."
     return picture(plot.criteria(table, canvas(), criterion=choice.criterion), fit, alt, caption)
 
 

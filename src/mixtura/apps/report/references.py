@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+from mixtura.criteria import LEVEL
+from mixtura.ratio import RESAMPLES
+
 
 class Reference(NamedTuple):
     """A publication.
@@ -45,6 +48,11 @@ KASS = Reference(
     "Kass RE, Raftery AE (1995). Bayes factors. Journal of the American Statistical Association 90, 773–795. "
     "doi:10.1080/01621459.1995.10476572",
 )
+MERGING = Reference(
+    "Baudry et al. 2010",
+    "Baudry J-P, Raftery AE, Celeux G, Lo K, Gottardo R (2010). Combining mixture components for clustering. Journal "
+    "of Computational and Graphical Statistics 19, 332–353. doi:10.1198/jcgs.2010.08111",
+)
 MISSING = Reference(
     "Little & Rubin 2002",
     "Little RJA, Rubin DB (2002). Statistical Analysis with Missing Data, 2nd edition. Wiley, Hoboken. "
@@ -85,11 +93,29 @@ SMYTH = Reference(
     "Smyth P (2000). Model selection for probabilistic clustering using cross-validated likelihood. Statistics and "
     "Computing 10, 63–72. doi:10.1023/A:1008940618127",
 )
+STABILITY = Reference(
+    "Varrone et al. 2024",
+    "Varrone M, Tavernari D, Santamaria-Martínez A, Walsh LA, Ciriello G (2024). CellCharter reveals spatial cell "
+    "niches associated with tissue remodeling and cell plasticity. Nature Genetics 56, 74–84. "
+    "doi:10.1038/s41588-023-01588-4",
+)
+LRT = Reference(
+    "McLachlan 1987",
+    "McLachlan GJ (1987). On bootstrapping the likelihood ratio test statistic for the number of components in a "
+    "normal mixture. Applied Statistics 36, 318–324. doi:10.2307/2347790",
+)
 CRITERIA = {
     "bic": (SCHWARZ, "Bayesian information criterion, BIC = −2 log L + p log n"),
     "aic": (AKAIKE, "Akaike information criterion, AIC = −2 log L + 2 p"),
     "icl": (ICL, "integrated completed likelihood, ICL = BIC − 2 Σ log max p(k | x)"),
     "nec": (NEC, "normalised entropy criterion, −Σ p(k | x) log p(k | x) over what is gained from one component"),
+    "icl_entropy": (ICL, "integrated completed likelihood, ICL = BIC − 2 Σ p(k | x) log p(k | x)"),
+    "stability": (STABILITY, "disagreement of ten refits with those of one component more or less"),
+    "lrt": (
+        LRT,
+        f"likelihood-ratio tests of each number against one more, from the fewest on, with {RESAMPLES} simulated sets "
+        f"of rows each, of which the first with p > {LEVEL} decided",
+    ),
     "cv": (SMYTH, "−2 log L of rows held out in ten parts"),
 }
 """The publication and the definition of each criterion."""

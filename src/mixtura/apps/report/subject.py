@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixtura.apps import words
+from mixtura.apps.clusters import Clusters
 from mixtura.apps.doubt import Doubt
 from mixtura.apps.plot.shown import array, show
 from mixtura.apps.summary import versions
@@ -23,9 +24,9 @@ class Fitted:
     it is asked. Read are ``input`` (``file``, ``bytes``, ``sha256``), ``rows``, ``columns``, ``columns_left_out``,
     ``id``, ``steps`` (dicts with a ``name``) or ``transform``, ``counts``, ``loglik``, ``bic``, ``aic``, ``icl``,
     ``status``, ``findings``, ``seed``, ``device``, ``threads``, ``counting``, ``versions``, ``call`` (the command or
-    the Python call, as text), ``doubt`` (as :meth:`mixtura.apps.doubt.Doubt.told`) and ``selection``: of a search over
-    models ``criterion``, ``best`` (a row of the table) and ``table`` (dict of lists); None where the number of
-    components was set beforehand.
+    the Python call, as text), ``doubt`` (as :meth:`mixtura.apps.doubt.Doubt.told`), ``merging`` (the model's own, with
+    ``counts`` and ``doubt`` of the merged clusters) and ``selection``: of a search over models ``criterion``, ``best``
+    (a row of the table) and ``table`` (dict of lists); None where the number of components was set beforehand.
 
     Attributes:
         name: heading.
@@ -173,6 +174,11 @@ class Facts:
         """The search that the model was chosen by."""
         told = self.told.get("selection")
         return None if told is None else Choice.read(told)
+
+    @cached_property
+    def merged(self) -> Clusters | None:
+        """The clusters that components were merged into."""
+        return Clusters.known(self.model)
 
     @cached_property
     def findings(self) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ ADVICE = {
     "floored": "Look for repeated values, for example events piled up at the end of the scale, or use fewer clusters.",
     "grid": "The cluster lies on one recorded value: a column with few distinct values is better left out.",
     "few_rows_for_full": "",
+    "dependent_columns": "",
     "duplicated_rows": "Check that no file was read twice.",
 }
 """What to try about a finding, where its own sentence does not say so."""
