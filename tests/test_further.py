@@ -1,5 +1,7 @@
 """Further criteria: normalised entropy and rows held out, beside what they are by definition."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -8,9 +10,9 @@ from comparison.sets import load
 from scipy import stats
 
 from mixtura import GaussianMixture, MixtureSearch, likelihood_ratio_test
-from mixtura.criteria import OF_SIZE
+from mixtura.criteria import CRITERIA, NAMES, OF_SIZE
 from mixtura.draws import stream
-from mixtura.further import FOLDS
+from mixtura.further import FOLDS, FURTHER
 
 
 def search(criterion, k=(1, 2, 3), names="full", x=None, weight=None, **params):
@@ -177,3 +179,42 @@ def test_other_rows(kind):
     else:
         found = search("cv", (2, 3), x=x.astype(kind))
     assert found.best_estimator_.n_components == 3
+
+
+# ---- in words and pictures
+
+
+def test_every_criterion_has_a_name_and_the_command_offers_it():
+    assert set(NAMES) == {*CRITERIA, *FURTHER}
+    assert set(OF_SIZE) < set(FURTHER)
+    help_text = subprocess.run(
+        [sys.executable, "-m", "mixtura", "fit", "--help"], capture_output=True, text=True
+    ).stdout
+    assert all(name in help_text for name in NAMES)
+
+
+def drawn(found, gid):
+    ax = found.plot()
+    lines = [line for line in ax.lines if line.get_gid() == gid]
+    bands = [band for band in ax.collections if band.get_gid() == gid]
+    return ax, lines + bands
+
+
+def test_the_picture_of_tests_in_turn():
+    found = search("lrt", range(1, 6), x=clusters())
+    ax, (star,) = drawn(found, "best")
+    assert star.get_xdata().tolist() == [3], "the last one tested, not the lowest p-value"
+    assert "the first above 0.05 is best" in ax.get_ylabel()
+    assert len(drawn(found, "level")[1]) == 1
+    assert not [line for line in drawn(found, "unsound")[1] if len(line.get_xdata())], "not tested is not unsound"
+    assert "5 models by p-value of one more (the first above 0.05 is best)" in found.summary()
+
+
+def test_the_picture_of_stability_has_a_band():
+    found = search("stability", (2, 3, 4), x=clusters())
+    (band,) = drawn(found, "spread")[1]
+    value, sd = found.table_["stability"], found.table_["stability_sd"]
+    corners = band.get_paths()[0].vertices[:, 1]
+    assert corners.min() == pytest.approx((value - sd).min())
+    assert corners.max() == pytest.approx((value + sd).max())
+    assert "stability" not in search("bic").table_

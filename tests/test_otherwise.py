@@ -15,7 +15,7 @@ from mixtura.apps.report import Fitted, choosing, references
 from mixtura.apps.report.blocks import Picture, Table
 from mixtura.apps.report.figures import share
 from mixtura.apps.summary import plain
-from mixtura.criteria import CRITERIA
+from mixtura.criteria import CRITERIA, P_VALUES, named
 from mixtura.further import FURTHER
 from mixtura.otherwise import MOST, rivals
 
@@ -135,9 +135,10 @@ def test_every_criterion_is_explained(criterion, iris):
     told = {"selection": plain({"criterion": criterion, "best": 1, "table": table})}
     x, model = load("iris"), iris.best_estimator_
     said = [b.text for b in choosing.choice(Fitted("", model, told, x, model.predict(x), len(x))) if hasattr(b, "text")]
-    assert any(text.startswith(f"The {criterion.upper()} ") for text in said)
+    assert any(text.startswith(f"The {named(criterion)} ") for text in said)
     reference, definition = references.CRITERIA[criterion]
-    assert f"the lowest {definition} ({reference.short})" in report.methods(model, told)
+    by = "by" if criterion in P_VALUES else "by the lowest"
+    assert f"{by} {definition} ({reference.short})" in report.methods(model, told)
 
 
 def test_structures_are_told_apart_in_words():

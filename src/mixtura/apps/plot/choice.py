@@ -80,7 +80,8 @@ def criteria(
     rank = -components.astype(np.float64) if criterion in P_VALUES else value
     best = _best(ax, components, value, np.where(sound, rank, np.inf), 0.0 if criterion in OF_SIZE else NEAR)
     if f"{criterion}_sd" in getattr(table, "columns", table):
-        _spread(ax, names, structures, components, known, array(table[f"{criterion}_sd"]).astype(np.float64))
+        # Such a criterion is for one structure.
+        _spread(ax, *(array(table[name]).astype(np.float64) for name in ("n_components", criterion, f"{criterion}_sd")))
     if criterion in P_VALUES:
         ax.axhline(LEVEL, color=NOISE, linewidth=1, linestyle=":", zorder=0, gid="level")
     label = LABELS.get(criterion, named(criterion))
@@ -134,6 +135,10 @@ def _columns(table: Any, criterion: str) -> tuple[np.ndarray, np.ndarray, np.nda
         raise ValueError(f"columns of table have {[len(c) for c in columns]} rows, expected one row a model in each")
     structures, components, value, status = columns
     value = value.astype(np.float64)
+    if criterion in OF_SIZE and np.isfinite(value).any():
+        # Of a sound model such a criterion may say nothing: one component, or a test that was not made.
+        said = ~(np.isnan(value) & np.isin(status.astype(str), SOUND))
+        structures, components, value, status = (column[said] for column in (structures, components, value, status))
     return (
         structures.astype(str),
         components.astype(int),
@@ -166,15 +171,11 @@ def _behind(ax: Any, turn: int, of: int, name: str, components: np.ndarray, valu
     _gaps(ax, turn, of, NOISE, components[np.isnan(value)])
 
 
-def _spread(
-    ax: Any, names: list[str], structures: np.ndarray, components: np.ndarray, value: np.ndarray, sd: np.ndarray
-) -> None:
-    """A band of one standard deviation on either side of each curve."""
-    for turn, name in enumerate(names):
-        here = np.flatnonzero(structures == name)
-        order = here[np.argsort(components[here], kind="stable")]
-        low, high = value[order] - sd[order], value[order] + sd[order]
-        ax.fill_between(components[order], low, high, color=look(turn).colour, alpha=0.15, linewidth=0, gid="spread")
+def _spread(ax: Any, components: np.ndarray, value: np.ndarray, sd: np.ndarray) -> None:
+    """A band of one standard deviation on either side of the curve."""
+    order = np.argsort(components, kind="stable")
+    low, high = (value + sd)[order], (value - sd)[order]
+    ax.fill_between(components[order], low, high, color=look(0).colour, alpha=0.15, linewidth=0, gid="spread")
 
 
 def _best(ax: Any, components: np.ndarray, value: np.ndarray, shown: np.ndarray, within: float) -> int | None:
