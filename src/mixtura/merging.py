@@ -85,9 +85,9 @@ def posteriors(model: FittedMixture, X: Any, sample_weight: Any, level: list[int
     """Posteriors (C, n) of clusters, and weights (n,), of some rows after the other; float64, on the CPU."""
     scores, checked = model._scores(X, sample_weight)
     into = torch.nn.functional.one_hot(torch.tensor(level)).T.to(torch.float64)
+    weight = checked.weight  # once: a source may read a pass for it
     for at, joint in scores._joints():
         t = joint.cpu().to(torch.float64).softmax(0)
-        weight = checked.weight
         yield into @ t, t.new_ones(t.shape[1]) if weight is None else weight[at].cpu().to(torch.float64)
 
 
