@@ -120,7 +120,9 @@ def record(
         **more: further entries.
     """
     known = published(model.mixture_, structure(model.covariance_type))
-    figures = Figures(model.loglik_, model.n_parameters_, model._weight, log_best)
+    loglik, weight = getattr(model, "loglik_", math.nan), getattr(model, "_weight", math.nan)
+    figures = Figures(loglik, model.n_parameters_, weight, log_best)
+    known_fit = not math.isnan(loglik)
     found: dict[str, Any] = plain(
         {
             "format_version": FORMAT,
@@ -134,16 +136,13 @@ def record(
                 **{name: known[f"{name}_"] for name in ("weights", "means", "covariances")},
             },
             "criteria": {
-                "loglik": figures.loglik,
                 "n_parameters": figures.parameters,
-                "n": figures.weight,
-                "bic": bic(figures),
-                "aic": aic(figures),
-                "icl": None if math.isnan(log_best) else icl(figures),
+                **({"loglik": loglik, "n": weight, "bic": bic(figures), "aic": aic(figures)} if known_fit else {}),
+                **({"icl": icl(figures)} if known_fit and not math.isnan(log_best) else {}),
             },
             "status": model.status_,
             "n_iter": model.n_iter_,
-            "seed": model.seed_,
+            "seed": getattr(model, "seed_", None),
             "findings": np.array([finding.message for finding in model.diagnose()], dtype=object),
             "selection": getattr(model, "selection_", None),
             **more,
@@ -174,8 +173,11 @@ def rebuilt(told: Any, place: str) -> GaussianMixture:
         raise ValueError(f"{place} was written by a newer mixtura ({told.get('version')}): upgrade mixtura")
     model = GaussianMixture.from_parameters(weights, means, matrices, name)
     model.status_, model.converged_ = str(told["status"]), str(told["status"]) == "converged"
-    model.n_iter_, model.seed_ = int(told["n_iter"]), int(told["seed"])
-    model.loglik_, model._weight = float(told["criteria"]["loglik"]), float(told["criteria"]["n"])
+    model.n_iter_, model.missing = int(told["n_iter"]), str(told["params"].get("missing", "error"))
+    if "seed" in told:
+        model.seed_ = int(told["seed"])
+    if "loglik" in told["criteria"]:
+        model.loglik_, model._weight = float(told["criteria"]["loglik"]), float(told["criteria"]["n"])
     if model.n_features_in_ == len(columns):
         model.source_ = {"columns": columns, "steps": [], "matrix": matrix}
     return model
