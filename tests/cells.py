@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ import pandas as pd
 @contextmanager
 def plain_strings() -> Iterator[None]:
     """Strings as objects: anndata before 0.13 does not write those of pandas 3."""
-    if int(pd.__version__.split(".")[0]) < 3:
+    old = tuple(map(int, version("anndata").split(".")[:2])) < (0, 13)
+    if int(pd.__version__.split(".")[0]) < 3 or not old:
         yield
         return
     with warnings.catch_warnings():

@@ -122,12 +122,6 @@ def cells():
     return made
 
 
-def backed(path):
-    import anndata
-
-    return anndata.read_h5ad(path, backed="r")
-
-
 def h5ad(tmp, **options):
     with plain_strings():
         return written(tmp / "rows.h5ad", lambda p: cells().write_h5ad(p, **options))
@@ -163,15 +157,12 @@ SUBJECTS = {
     "torch": (lambda tmp: torch.from_numpy(with_weight()), COUNTED),
     "fcs": (fcs, {"columns": ["a", "b", "c"], "weight": "w"}),
     "loader": (loader, {}),
-    "h5ad": (h5ad, {"use_rep": "X", "weight": "w"}),
-    "h5ad, compressed": (lambda tmp: h5ad(tmp, compression="gzip"), {"use_rep": "X", "weight": "w", "id": "cell"}),
+    "h5ad": (lambda tmp: h5ad(tmp, compression="gzip"), {"use_rep": "X", "weight": "w", "id": "cell"}),
     "h5ad, sparse": (h5ad, {"layer": "csr", "weight": "w"}),
     "h5ad, embedding": (h5ad, {"use_rep": "X_rows", "n_dims": 3, "weight": "w"}),
     "h5ad, data frame": (h5ad, {"use_rep": "frame", "weight": "w"}),
     "anndata": (lambda tmp: cells(), {"use_rep": "X", "weight": "w"}),
     "anndata, sparse": (lambda tmp: cells(), {"layer": "csr", "weight": "w", "id": "cell"}),
-    "anndata, embedding": (lambda tmp: cells(), {"use_rep": "X_rows", "n_dims": 3, "weight": "w"}),
-    "anndata, backed": (lambda tmp: backed(h5ad(tmp)), {"layer": "csr", "weight": "w"}),
 }
 """The same table in every kind of place, and how it is scanned."""
 

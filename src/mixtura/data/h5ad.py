@@ -12,6 +12,7 @@ from mixtura.data.annotated import (
     BY_COLUMN,
     CELL,
     READ,
+    Compressed,
     Where,
     chosen,
     columns,
@@ -50,28 +51,6 @@ class Dense:
     def rows(self, first: int, last: int) -> np.ndarray:
         """(last − first, D) dense rows."""
         return np.asarray(self._found[first:last])
-
-
-class Compressed:
-    """A sparse matrix, its rows one after the other.
-
-    Args:
-        group: ``data``, ``indices`` and ``indptr``.
-    """
-
-    def __init__(self, group: Any) -> None:
-        self._group, self.dtype = group, group["data"].dtype
-        rows, width = (int(n) for n in group.attrs["shape"])
-        self.shape = rows, width
-
-    def rows(self, first: int, last: int) -> np.ndarray:
-        """(last − first, D) dense rows."""
-        from scipy.sparse import csr_matrix
-
-        ends = self._group["indptr"][first : last + 1].astype(np.int64)
-        here = slice(int(ends[0]), int(ends[-1]))
-        values, at = self._group["data"][here], self._group["indices"][here]
-        return np.asarray(csr_matrix((values, at, ends - ends[0]), shape=(last - first, self.shape[1])).toarray())
 
 
 class Frame:
