@@ -117,7 +117,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
             annotated(np.zeros((n, 2)), [str(i) for i in range(n)]).write_h5ad(path)
         with h5py.File(path, "r+") as file:
             wide = sparse.random(n, 200, 0.01, format="csr", rng=np.random.default_rng(0))
-            anndata.io.write_elem(file, "layers/wide", wide)
+            anndata.io.write_elem(file["layers"], "wide", wide)
         source = wide_layer(path)
         tracemalloc.start()
         total = sum(len(block.x) for block in source.blocks(1000))

@@ -19,6 +19,9 @@ from mixtura.scanpy.results import told_under
 UNLABELLED = "#D9D9D9"
 """Colour of cells that were left out of the fit."""
 
+DOUBT = ("#BFD3E4", "#E69F00", "#7A1500")
+"""From sure to unsure: all of them show on white, in grey, and to the colour-blind."""
+
 NAMED = 12
 """Most categories whose share is written into its square."""
 
@@ -274,9 +277,7 @@ def draw_clusters(ax: Any, xy: np.ndarray, labels: Any, colours: Sequence[str], 
     names = list(map(str, labels.categories))
     for k, name in enumerate(names):
         if (codes == k).any() and name != NOISE_NAME:
-            text = ax.text(
-                *np.median(xy[codes == k], 0), name, fontsize=8, color=INK, ha="center", va="center", zorder=4
-            )
+            text = ax.text(*middle(xy[codes == k]), name, fontsize=8, color=INK, ha="center", va="center", zorder=4)
             text.set(fontweight="bold", path_effects=[withStroke(linewidth=2.2, foreground="white")])
     if legend:
         dots = [
@@ -286,14 +287,23 @@ def draw_clusters(ax: Any, xy: np.ndarray, labels: Any, colours: Sequence[str], 
         legend_of(ax, dots)
 
 
+def middle(xy: np.ndarray) -> np.ndarray:
+    """The point nearest to the medians of all: a name stands among its own, even where these lie in several places."""
+    found: np.ndarray = xy[((xy - np.median(xy, 0)) ** 2).sum(1).argmin()]
+    return found
+
+
 def draw_doubt(ax: Any, xy: np.ndarray, doubt: np.ndarray, area: float) -> None:
     """Points the darker and the higher up the less sure they are; a bar tells how much."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    ramp = LinearSegmentedColormap.from_list("doubt", DOUBT)
     known = np.isfinite(doubt)
     raster = len(xy) > RASTER
     ax.scatter(*xy[~known].T, c=UNLABELLED, s=area, linewidths=0, zorder=1, rasterized=raster)
     order = np.argsort(doubt[known], kind="stable")
     top = max(float(doubt[known].max(initial=0)), 1e-3)
-    shown = {"c": doubt[known][order], "cmap": "YlOrRd", "vmin": 0, "vmax": top, "s": area, "linewidths": 0}
+    shown = {"c": doubt[known][order], "cmap": ramp, "vmin": 0, "vmax": top, "s": area, "linewidths": 0}
     points = ax.scatter(*xy[known][order].T, zorder=2, rasterized=raster, **shown)
     bar = ax.figure.colorbar(points, ax=ax, shrink=0.8)
     bar.set_label("1 − largest posterior", fontsize=8, color=INK)
