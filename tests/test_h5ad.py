@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from cells import annotated, plain_strings
+from annotated import annotated, plain_strings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse

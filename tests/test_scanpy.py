@@ -10,7 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from cells import plain_strings
+from annotated import plain_strings
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score

@@ -16,7 +16,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import torch
-from cells import annotated, plain_strings
+from annotated import annotated, plain_strings
 from scipy import sparse
 
 import mixtura
