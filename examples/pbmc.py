@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 
 import anndata
-import numpy as np
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
@@ -83,5 +82,4 @@ if __name__ == "__main__":
     with warnings.catch_warnings():
         # scikit-learn's defaults stop before they have converged, and say so.
         warnings.simplefilter("ignore")
-        np.seterr(all="ignore")
         main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("pbmc.png"))

@@ -197,12 +197,13 @@ def test_many_groups_are_fitted_by_both() -> None:
 
 
 def test_cells_are_measured_and_r_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = cells.measured(3000, "quick")
+    for name, value in {"SMALL": 200, "WIDTH": 3, "CLUSTERS": 2, "DIMS": 3, "COMPONENTS": 2}.items():
+        monkeypatch.setattr(cells, name, value)
+    row = cells.measured(500, "quick")
     assert row["same_seed_same_labels"]
     assert row["reached"]
-    assert row["posterior"].startswith("3000x20 float32")
+    assert row["posterior"].startswith("500x2 float32")
     monkeypatch.setattr("shutil.which", lambda name: None)
-    monkeypatch.setattr(cells, "SMALL", 200)
     assert cells.small(1)["mclust"] == "SKIPPED: there is no Rscript"
     json.dumps(row, allow_nan=False)
 

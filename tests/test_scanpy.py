@@ -375,6 +375,20 @@ def test_predict_takes_a_model_of_every_kind(cells, tmp_path):
     assert adjusted_rand_score(labels_of(cells, "direct"), TRUTH) == 1
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_predict_finds_genes_by_name(again, cells):
+    fit(cells, use_rep="X")
+    model = (
+        mx.model(cells) if again else GaussianMixture(3, random_state=0, **QUICK).fit(mixtura.scan(cells, use_rep="X"))
+    )
+    turned = made()[:, ["g3", "g1", "g2"]].copy()
+    mx.tl.predict(turned, cells if again else model, use_rep="X")
+    assert adjusted_rand_score(labels_of(turned), TRUTH) == 1
+    assert list(turned.uns["gmm"]["columns"]) == ["g1", "g2", "g3"]
+    with pytest.raises(NoColumn, match="'g2'"):
+        mx.tl.predict(made()[:, ["g1", "g3"]].copy(), model, use_rep="X")
+
+
 def test_predict_keeps_colours_and_columns(cells):
     fit(cells, use_rep="emb_pca", n_dims=2)
     cells.uns["gmm_colors"] = ["#111111", "#222222", "#333333"]

@@ -13,6 +13,7 @@ from mixtura import __version__
 from mixtura.apps.plot.palette import COLOURS, NOISE
 from mixtura.covariance import structure
 from mixtura.criteria import Figures, aic, bic, icl
+from mixtura.data.annotated import embedding_names
 from mixtura.estimator import GaussianMixture
 from mixtura.published import published
 
@@ -180,4 +181,7 @@ def rebuilt(told: Any, place: str) -> GaussianMixture:
         model.loglik_, model._weight = float(told["criteria"]["loglik"]), float(told["criteria"]["n"])
     if model.n_features_in_ == len(columns):
         model.source_ = {"columns": columns, "steps": [], "matrix": matrix}
+        # Genes have names, which new cells must have, too; the columns of an embedding are counted.
+        if columns != embedding_names(matrix.partition("/")[2], len(columns)):
+            model.feature_names_in_ = np.array(columns, dtype=object)
     return model

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtura.data.annotated import rows_of
+from mixtura.data.annotated import USUAL, rows_of
 from mixtura.data.base import Source
 from mixtura.data.columns import NoColumn, Wanted, listed
 
@@ -56,8 +56,9 @@ def select(
     mask_obs: Any = None,
     batch_key: str | None = None,
     sample_weight: Any = None,
+    columns: Any = None,
 ) -> Cells:
-    """The cells to fit; the arguments are those of :func:`mixtura.scanpy.tl.gaussian_mixture`.
+    """The cells to fit; the arguments are those of :func:`mixtura.scanpy.tl.gaussian_mixture`, and names of columns.
 
     Raises:
         NoColumn: a matrix or a column is not there.
@@ -66,7 +67,8 @@ def select(
     """
     check_annotated(adata)
     # The usual matrix gives way to a layer, but one that was named does not.
-    wanted = Wanted(use_rep=None if layer is not None and use_rep == "X_pca" else use_rep, layer=layer, n_dims=n_dims)
+    use_rep = None if layer is not None and use_rep == USUAL else use_rep
+    wanted = Wanted(None if columns is None else tuple(columns), use_rep=use_rep, layer=layer, n_dims=n_dims)
     use = mask(adata, mask_obs)
     weight = given_weight(adata, sample_weight)
     if weight is not None and use is not None:

@@ -241,7 +241,7 @@ def predict(
 ) -> Any:
     """Label cells by a mixture that was fitted to others.
 
-    The columns have to mean the same: those of one PCA, or of one integrated embedding.
+    The columns have to mean the same: those of one PCA, or of one integrated embedding. Genes are found by their names.
 
     Args:
         adata: N cells to label.
@@ -281,9 +281,13 @@ def predict(
     if use_rep is None and layer is None:
         layer = name if part == "layers" else None
         use_rep = {"obsm": name, "X": "X"}.get(part)
-    if n_dims is None and known:
+    named = getattr(estimator, "feature_names_in_", None)
+    columns = None
+    if n_dims is None and named is not None and (layer is not None or has_names(adata, use_rep)):
+        columns = [str(column) for column in named]
+    elif n_dims is None and known:
         n_dims = len(known["columns"])
-    cells = select(adata, use_rep, n_dims, layer)
+    cells = select(adata, use_rep, n_dims, layer, columns=columns)
     _check_width(cells, estimator)
     found = labelled(estimator, cells)
     told = told_of(estimator, cells, found, called(use_rep=use_rep, layer=layer, n_dims=n_dims), fitted=False)
@@ -291,6 +295,11 @@ def predict(
     if painted is not None and len(painted) == len(wanted[-1].value):
         wanted[-1] = wanted[-1]._replace(value=list(painted))
     return put(adata, wanted, copy=copy)
+
+
+def has_names(adata: Any, use_rep: str | None) -> bool:
+    """The columns of a matrix have names of their own: those of genes, or of a data frame."""
+    return use_rep == "X" or (use_rep in adata.obsm and hasattr(adata.obsm[use_rep], "iloc"))
 
 
 def _estimator(adata: Any, model: Any, key: str, device: Any) -> tuple[Any, Any]:
