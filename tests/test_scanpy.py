@@ -534,6 +534,14 @@ def test_cells_with_nan_are_an_error_that_names_column_and_cell(cells):
     assert "gmm" not in cells.obs
 
 
+def test_what_is_wrong_names_the_column(cells):
+    cells.obsm["X_pca"][:, 1] = 2.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit(cells, 2)
+    assert "Column 'X_pca-1' is constant" in cells.uns["gmm"]["findings"][0]
+
+
 def test_cells_without_a_batch(cells):
     cells.obs["batch"] = cells.obs["batch"].where(np.arange(100) > 3)
     with pytest.raises(ValueError, match=r"batch_key='batch' has no value for 4 cells"):
