@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from annotated import plain_strings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
@@ -164,6 +166,17 @@ def test_no_seed_writes_the_one_that_was_drawn(cells):
     other = made()
     fit(other, random_state=cells.uns["gmm"]["seed"])
     assert list(other.obs["gmm"]) == list(cells.obs["gmm"])
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([np.float32, np.float64]))
+def test_labels_follow_their_cells(seed, dtype):
+    """Cells in another order have the same labels, whatever the order."""
+    cells = made(dtype=dtype)
+    turned = cells[np.random.default_rng(seed).permutation(100)].copy()
+    fit(cells)
+    fit(turned)
+    assert list(turned.obs["gmm"][cells.obs_names]) == labels_of(cells)
 
 
 def test_a_copy_leaves_the_original(cells):
