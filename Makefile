@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := hatch_build.py $(wildcard src/mixtura/native/*.[ch])
 
-.PHONY: help demo test check lint format bench optimum best-known clean
+.PHONY: help demo test test-all check lint format bench optimum best-known clean
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/'
 
@@ -36,6 +36,12 @@ demo: $(READY)  ## the tutorial and a real cytometry table, fitted and plotted i
 test: $(READY)  ## the fast test suite
 	$(BIN)/pytest -q -m "not slow" -n 2
 
+# The suite's own environment has the anndata that goes with its Python; these have the next one.
+OTHERS := python3.12 python3.13
+
+test-all: test  ## the fast suite, and the tests of AnnData with other interpreters and anndata 0.13
+	tests/others.sh $(OTHERS)
+
 check: $(READY) ## the whole suite with its slow tests
 	$(BIN)/pytest -q -n 2
 
@@ -59,4 +65,4 @@ best-known: $(READY) ## the best fit of every real table by brute force: hours, 
 	$(BIN)/python benchmarks/best_known.py
 
 clean:          ## remove the environment and everything built
-	rm -rf $(VENV) $(PEERS) build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(OTHERS:%=.venv-%) .constraints-others.txt build dist demo .pytest_cache .mypy_cache .ruff_cache

@@ -15,6 +15,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import beside  # noqa: E402
+import cells  # noqa: E402
 import clock  # noqa: E402
 import common  # noqa: E402
 import fits  # noqa: E402
@@ -193,6 +194,18 @@ def test_many_groups_are_fitted_by_both() -> None:
     assert many.groups_of(3)[2].shape == (400, 2)
     # What it costs beside whole fits is scikit-learn's own likelihood, at the last of its steps but one.
     assert many.theirs(many.groups_of(2)) == pytest.approx(many.scored(many.groups_of(2)), abs=1)
+
+
+def test_cells_are_measured_and_r_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SMALL": 200, "WIDTH": 3, "CLUSTERS": 2, "DIMS": 3, "COMPONENTS": 2}.items():
+        monkeypatch.setattr(cells, name, value)
+    row = cells.measured(500, "quick")
+    assert row["same_seed_same_labels"]
+    assert row["reached"]
+    assert row["posterior"].startswith("500x2 float32")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert cells.small(1)["mclust"] == "SKIPPED: there is no Rscript"
+    json.dumps(row, allow_nan=False)
 
 
 @pytest.mark.slow

@@ -27,6 +27,11 @@ PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, n
         "mixtura.apps.doubt",
         "mixtura.apps.report.methods",
         "mixtura.apps.report.page",
+        "mixtura.apps.annotate",
+        "mixtura.scanpy.mclust",
+        "mixtura.scanpy.pl",
+        "mixtura.scanpy.results",
+        "mixtura.scanpy.tl",
     ],
 )
 def test_examples_run(module):

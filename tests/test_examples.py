@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 import runpy
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -76,6 +78,35 @@ def test_choosing(tmp_path, capsys):
     assert CREDIT in said[-1]
     for name in ("choosing.png", "choosing-merging.png"):
         assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_pbmc(tmp_path, capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "pbmc.py"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example["main"](tmp_path / "pbmc.png")
+    said = capsys.readouterr().out.splitlines()
+    page = (ROOT / "docs" / "anndata.md").read_text()
+    shown = page.split("<!-- pbmc -->")[1].split("<!-- /pbmc -->")[0].strip().strip("`").strip().splitlines()
+    # Leiden hangs on what is installed, scikit-learn's fits are not ours.
+    ours = [line for line in shown if "Leiden" not in line and "scikit-learn" not in line]
+    assert [line for line in said if "Leiden" not in line and "scikit-learn" not in line][:-1] == ours
+    assert "10x Genomics, CC BY 4.0" in said[-1]
+    assert "10x Genomics, CC BY 4.0" in page
+    assert "pbmc.h5ad" in TABLE.with_name("LICENSES.md").read_text(encoding="utf-8")
+    assert (tmp_path / "pbmc.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["anndata", "migrating"])
+def test_pages_on_cells_run(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    page, space = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"), {}
+    parts = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(parts) > 1
+    for part in parts:
+        exec(compile(part, f"{name}.md", "exec"), space)
+    adata = space.get("adata", space.get("cells"))
+    assert adata.obs["mclust"].cat.categories.dtype.kind == "i"
 
 
 def test_fourteen(tmp_path, capsys):

@@ -53,6 +53,11 @@ assert model.predict([[0.2], [5.1]]).tolist() == [0, 1]
     assert done.returncode == 0, done.stderr
 
 
+def test_what_serves_anndata_loads_neither_it_nor_scanpy() -> None:
+    theirs = loaded("import torch, sklearn.base, sklearn.cluster")
+    assert not (loaded("import mixtura; mixtura.scanpy.tl, mixtura.scanpy.mclust_R") - theirs) & set(OPTIONAL)
+
+
 def test_names() -> None:
     assert set(mixtura.__all__) <= set(dir(mixtura))
     for name in mixtura.__all__:

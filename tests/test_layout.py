@@ -58,6 +58,7 @@ FACE = [
     "reproduce",
     "watch",
     "apps",
+    "scanpy",
 ]
 
 DEFAULTS = {
@@ -65,6 +66,7 @@ DEFAULTS = {
     "many.py": {"covariance_type"},
     "ratio.py": {"covariance_type"},
     "apps/": {"covariance", "default"},  # what a command does when it is told nothing
+    "scanpy/": {"covariance_type", "modelNames"},
 }
 """Where a structure's name may stand outside covariance/: as the default value of these parameters."""
 
@@ -137,9 +139,13 @@ def test_structures_and_sources_stand_alone():
 
 
 def test_apps_are_leaves():
+    """So is what serves AnnData, which is made of both: nothing imports it."""
+    outer = ("mixtura.apps", "mixtura.scanpy", "mixtura.__main__")
     for name, needs in GRAPH.items():
-        if not name.startswith("mixtura.apps") and name != "mixtura.__main__":
+        if not name.startswith(outer):
             assert not any(n.startswith("mixtura.apps") for n in needs), f"{name} imports apps when it loads"
+        if not name.startswith("mixtura.scanpy"):
+            assert not any(n.startswith("mixtura.scanpy") for n in needs), f"{name} imports scanpy when it loads"
 
 
 def test_the_package_itself_loads_nothing():

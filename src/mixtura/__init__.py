@@ -21,8 +21,10 @@ _HOME = {
     "merge": "mixtura.merging",
     "plot": "mixtura.apps",
     "scan": "mixtura.data.scan",
+    "scanpy": "mixtura",
 }
 
+# Without "scanpy", which `import *` would put in the place of scanpy itself.
 __all__ = [
     "Bootstrap",
     "DegenerateWarning",
@@ -48,7 +50,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mixtura' has no attribute {name!r}")
     home = import_module(_HOME[name])
-    value = getattr(home, name) if hasattr(home, name) else import_module(f"{_HOME[name]}.{name}")
+    value = vars(home)[name] if name in vars(home) else import_module(f"{_HOME[name]}.{name}")
     globals()[name] = value
     return value
 

@@ -1,3 +1,4 @@
+from mixtura import scanpy as scanpy
 from mixtura.apps import plot as plot
 from mixtura.apps.store import load as load
 from mixtura.data.scan import scan as scan

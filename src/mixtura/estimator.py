@@ -392,7 +392,8 @@ class GaussianMixture(PublishedMixture):
             plan: how, if not as :meth:`_planned`.
         """
         plan = plan or self._planned(checked)
-        names = [repr(str(n)) for n in getattr(self, "feature_names_in_", range(checked.shape[1]))]
+        told = getattr(self, "source_", {}).get("columns", range(checked.shape[1]))
+        names = [repr(str(n)) for n in getattr(self, "feature_names_in_", told)]
         return fit(land or self._land(checked, plan.seed), plan, names), plan.seed
 
     def _planned(self, checked: Checked) -> Plan:

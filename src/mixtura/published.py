@@ -118,14 +118,18 @@ class PublishedMixture(FittedMixture):
                 f"like was fitted on the features {list(map(str, theirs))}, this model on {list(map(str, names))}: "
                 "compare models of the same columns in the same order"
             )
-        order = matching(self.mixture_, mixture_of(like))
+        self._reorder(matching(self.mixture_, mixture_of(like)))
+        return self
+
+    def _reorder(self, order: Any) -> None:
+        """Let component ``order[k]`` be k."""
+        order = torch.as_tensor(order)
         place = {int(old): new for new, old in enumerate(order.tolist())}
         findings = [f if f.component is None else f.renumbered(place[f.component]) for f in self._findings]
         self._publish(self.mixture_.pick(order), self._kind, self._structure)
         self._findings = sorted(findings, key=lambda f: -1 if f.component is None else f.component)
         if (merging := getattr(self, "merging_", None)) is not None:
             self.merging_ = {**merging, "components": [merging["components"][k] for k in order.tolist()]}
-        return self
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the fitted model into one safetensors file, which :func:`mixtura.load` reads again.

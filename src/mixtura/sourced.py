@@ -99,6 +99,8 @@ def _remember(estimator: Any, source: Source) -> None:
     if (names := _names(source)) is not None:
         estimator.feature_names_in_ = np.array(names, dtype=object)
     estimator.source_ = {"columns": feature_names(source), "steps": list(source.about.steps)}
+    if source.about.matrix is not None:
+        estimator.source_["matrix"] = source.about.matrix
 
 
 def _compare(estimator: Any, source: Source) -> None:

@@ -16,6 +16,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import torch
+from annotated import annotated, plain_strings
+from scipy import sparse
 
 import mixtura
 from mixtura.data import Array
@@ -111,6 +113,20 @@ def loader(tmp):
     return torch.utils.data.DataLoader(torch.from_numpy(X.copy()), batch_size=10)
 
 
+def cells():
+    """The same rows as X, in sparse and dense layers and in obsm."""
+    made = annotated(X, IDS, w=WEIGHT, cell=pd.Categorical(IDS))
+    made.layers["csr"] = sparse.csr_matrix(X)
+    made.obsm["X_rows"] = np.column_stack([X, np.zeros(N)])
+    made.obsm["frame"] = pd.DataFrame(X, columns=["a", "b", "c"], index=made.obs_names)
+    return made
+
+
+def h5ad(tmp, **options):
+    with plain_strings():
+        return written(tmp / "rows.h5ad", lambda p: cells().write_h5ad(p, **options))
+
+
 NAMED = {"columns": ["a", "b", "c"], "weight": "w", "id": "cell"}
 COUNTED = {"columns": ["0", "1", "2"], "weight": "3"}
 
@@ -141,6 +157,12 @@ SUBJECTS = {
     "torch": (lambda tmp: torch.from_numpy(with_weight()), COUNTED),
     "fcs": (fcs, {"columns": ["a", "b", "c"], "weight": "w"}),
     "loader": (loader, {}),
+    "h5ad": (lambda tmp: h5ad(tmp, compression="gzip"), {"use_rep": "X", "weight": "w", "id": "cell"}),
+    "h5ad, sparse": (h5ad, {"layer": "csr", "weight": "w"}),
+    "h5ad, embedding": (h5ad, {"use_rep": "X_rows", "n_dims": 3, "weight": "w"}),
+    "h5ad, data frame": (h5ad, {"use_rep": "frame", "weight": "w"}),
+    "anndata": (lambda tmp: cells(), {"use_rep": "X", "weight": "w"}),
+    "anndata, sparse": (lambda tmp: cells(), {"layer": "csr", "weight": "w", "id": "cell"}),
 }
 """The same table in every kind of place, and how it is scanned."""
 
@@ -170,7 +192,8 @@ def read(source, size, part=(0, 1), **options):
 def test_every_kind_of_data_has_a_subject(tmp_path):
     """A kind that is registered and has no subject here would promise nothing."""
     assert {k.module for k in KINDS} == {kind_of(make(tmp_path)).module for make, _ in SUBJECTS.values()}
-    assert {"csv", "parquet", "arrow", "npy", "fcs", "loader", "frame"} == {k.module for k in KINDS}
+    known = {"csv", "parquet", "arrow", "npy", "fcs", "loader", "frame", "h5ad", "annotated"}
+    assert known == {k.module for k in KINDS}
 
 
 @pytest.mark.parametrize("size", [1, 7, N - 1, N, 1000])
@@ -364,7 +387,9 @@ def test_a_memory_map_is_read_block_by_block(tmp_path):
 # ---- what goes wrong between passes
 
 
-FILES = [name for name in SUBJECTS if name.split(",")[0] in {"csv", "tsv", "parquet", "feather", "npy", "npz", "fcs"}]
+FILES = [
+    name for name in SUBJECTS if name.split(",")[0] in {"csv", "tsv", "parquet", "feather", "npy", "npz", "fcs", "h5ad"}
+]
 
 
 @pytest.mark.parametrize("name", FILES)

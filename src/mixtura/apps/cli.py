@@ -98,7 +98,8 @@ def _add_fit(commands: Any) -> None:
         description=f"Fit Gaussian mixtures to the numeric columns of a {options.READS} file, and keep the best.",
         epilog="DIR gets model.safetensors, the labels (identifier, label, posteriors, uncertainty, log density of "
         "every row, and with --merge its cluster), summary.json and report.html, all complete or none; an earlier "
-        "run's are replaced.",
+        "run's are replaced. Of an .h5ad file it also gets a copy with the labels, posteriors and the model under KEY; "
+        "the file stays as it is.",
     )
     add = fit.add_argument
     add("data", metavar="DATA", type=Path, help="the table, which is never held in memory")
@@ -128,6 +129,7 @@ def _add_fit(commands: Any) -> None:
     add("--seed", metavar="N", type=options.natural, default=0, help="of all random draws (default: 0)")
     add("--labels-format", choices=["csv", "parquet"], help="default: parquet where pyarrow is installed")
     add("--no-report", action="store_true", help="do not write report.html")
+    add("--key", metavar="KEY", help="of the results in DIR's copy of an .h5ad file (default: gmm)")
     add("--credit", metavar="TEXT", help="whose data these are: a line under every picture of the report")
     options.add_reading(fit)
     options.add_common(fit)
@@ -143,7 +145,9 @@ def _add_predict(commands: Any) -> None:
     )
     predict.add_argument("model", metavar="MODEL", type=Path, help="a model.safetensors")
     predict.add_argument("data", metavar="DATA", type=Path, help=f"a {options.READS} file")
-    options.add_output(predict, "labels, posteriors, uncertainty and log density: .parquet or .csv")
+    what = "labels, posteriors, uncertainty and log density: .parquet or .csv, or .h5ad, a copy of DATA with them"
+    options.add_output(predict, what)
+    predict.add_argument("--key", metavar="KEY", help="of the results in such a copy (default: gmm)")
     predict.add_argument("--id", metavar="COLUMN", help="column that identifies rows; it is copied")
     options.add_layout(predict)
     options.add_common(predict)
@@ -216,7 +220,10 @@ def _fit(asked: argparse.Namespace) -> None:
             "give fewer, or more components with -k"
         )
     from mixtura.apps import describe, fit
-    from mixtura.apps.job import Job, Reading
+    from mixtura.apps.job import Job, Reading, is_h5ad
+
+    if asked.key is not None and (asked.output is None or (asked.data.exists() and not is_h5ad(asked.data))):
+        raise Usage("--key is of the copy of an .h5ad file in -o DIR: give both, or leave --key out")
 
     covariance = _covariance(asked.covariance)
     _fitting(asked.criterion, covariance)
@@ -233,6 +240,7 @@ def _fit(asked: argparse.Namespace) -> None:
         output=asked.output,
         labels=asked.labels_format,
         report=False if asked.no_report else None,
+        key="gmm" if asked.key is None else asked.key,
         credit=asked.credit,
         call=asked.call,
     )
@@ -269,6 +277,10 @@ def _predict(asked: argparse.Namespace) -> None:
     from mixtura.apps import predict
 
     lying = options.layout(asked)
+    if asked.key is not None:
+        if asked.output.suffix.lower() != ".h5ad":
+            raise Usage(f"--key is of an .h5ad file, but {asked.output.name} is none: leave it out")
+        lying["key"] = asked.key
     told = predict.predict(asked.model, asked.data, asked.output, device=asked.device, id=asked.id, **lying)
     counts = ", ".join(f"{count:,}" for count in told["counts"])
     _print(asked, told, lambda: f"{told['rows']:,} rows labelled; in components 0 …: {counts}")
@@ -345,7 +357,10 @@ def _words(error: Exception) -> str:
     return _as_options(_sentence(str(error) or type(error).__name__))
 
 
-ARGUMENTS = "criterion|columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device"
+ARGUMENTS = (
+    "criterion|columns|id|weight|array|transform_columns|separator|decimal|cofactor|missing|device|use_rep|layer|"
+    "n_dims|key"
+)
 """Arguments of the library that are options of the command."""
 
 

@@ -46,21 +46,19 @@ def text(model: Any, told: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def seen(
-    model: Any, source: Source, *, device: str | None = None, append: Callable[[dict[str, Any]], None] | None = None
-) -> Done:
+def seen(model: Any, source: Source, *append: Callable[[dict[str, Any]], None], device: str | None = None) -> Done:
     """How a model sees the rows of a source, in one pass.
 
     Args:
         model: fitted.
         source: the rows.
+        *append: each receives the labels of all rows, as columns, piece by piece.
         device: where to compute.
-        append: receives the labels of all rows, as columns, piece by piece.
     """
     tally, sampler = Tally.of(model), Sampler(source.shape[1], getattr(model, "seed_", 0))
     for chunk in labels.chunks(model, source, tally, sampler):
-        if append is not None:
-            append(chunk)
+        for receive in append:
+            receive(chunk)
     sample = sampler.rows()
     told = summary(model, source, tally, device=device)
     return Done(model, told, sample, labels.of(model, sample), remarks.remarks(sample, source))

@@ -3,13 +3,15 @@
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixtura.apps import columns, describe, labels, report
+from mixtura.apps import columns, describe, h5ad, labels, report
+from mixtura.apps.annotate import check_key
 from mixtura.apps.clusters import merged
-from mixtura.apps.job import Done, Job
+from mixtura.apps.job import Done, Job, is_h5ad
 from mixtura.apps.summary import file_facts
 from mixtura.apps.together import Together
 from mixtura.data.base import Source
@@ -33,16 +35,25 @@ def run(job: Job, note: Note) -> Done:
         columns.check_parquet()
     if job.report:
         report.check_installed()
+    check_key(job.key, "key")
     if job.output is None:
-        return _done(job, note, lambda chunk: None)
+        return _done(job, note)
     name = f"labels.{kind}"
+    cells = [job.reading.data.name] if is_h5ad(job.reading.data) else []
     with Together(job.output) as outputs:
-        stage = {file: outputs.path(file) for file in (name, MODEL, SUMMARY, REPORT)}
+        stage = {file: outputs.path(file) for file in (name, MODEL, SUMMARY, REPORT, *cells)}
         outputs.spare(job.reading.data)
-        with columns.writer(stage[name], kind) as append:
-            done = _done(job, note, append)
+        copied = [h5ad.annotated(job.reading.data, stage[file], job.key) for file in cells]
+        with columns.writer(stage[name], kind) as append, ExitStack() as stack:
+            copies = [stack.enter_context(copy) for copy in copied]
+            done = _done(job, note, append, *(copy.append for copy in copies))
+            for copy in copies:
+                copy.finish(h5ad.told_of(done.model, done.summary, job.call), getattr(done.model, "merging_", None))
+                done.summary["annotated"] = job.reading.data.name
+                for sentence in copy.told:
+                    note(sentence)
         done.model.save(stage[MODEL])
-        names = [MODEL, name, SUMMARY]
+        names = [MODEL, name, SUMMARY, *cells]
         if job.report or (job.report is None and report.installed()):
             names.append(REPORT)
             done.summary["report"] = REPORT
@@ -58,7 +69,7 @@ def run(job: Job, note: Note) -> Done:
     return replace(done, files=[job.output / name for name in names])
 
 
-def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Done:
+def _done(job: Job, note: Note, *append: Callable[[dict[str, Any]], None]) -> Done:
     source = job.reading.source()
     # The digest comes before the fit, so that it is of the bytes that are read: what changes later is noticed.
     file = file_facts(job.reading.data)
@@ -72,7 +83,7 @@ def _done(job: Job, note: Note, append: Callable[[dict[str, Any]], None]) -> Don
         if found.number < job.merge:
             k = found.number
             note(f"warning: {job.merge} clusters were asked for, but there are {k} components: none is merged")
-    done = describe.seen(model, source, device=job.device, append=append)
+    done = describe.seen(model, source, *append, device=job.device)
     done.summary.update(input=file, call=job.call)
     for sentence in done.remarks:
         note(f"warning: {sentence}")
@@ -127,7 +138,8 @@ def _earlier(directory: Path) -> list[str]:
     """What an earlier run wrote beside its summary."""
     try:
         told = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
-        names = {told[key] for key in ("labels", "report") if key in told}
+        names = {told[key] for key in ("labels", "report", "annotated") if key in told}
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return sorted(names & {"labels.parquet", "labels.csv", REPORT})
+    known = {"labels.parquet", "labels.csv", REPORT}
+    return sorted(n for n in names if n in known or (n.endswith(".h5ad") and Path(n).name == n))

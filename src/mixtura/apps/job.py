@@ -26,6 +26,9 @@ class Reading:
         decimal: the decimal point of a text; None finds it.
         array: name in an ``.npz`` file.
         compensate: take out the spillover of an FCS file; None where it holds a matrix.
+        use_rep: which matrix of an AnnData: a key of obsm, or ``X``.
+        layer: a key of its layers instead.
+        n_dims: the first so many columns of it.
     """
 
     data: Path
@@ -39,6 +42,9 @@ class Reading:
     decimal: str | None = None
     array: str | None = None
     compensate: bool | None = None
+    use_rep: str | None = None
+    layer: str | None = None
+    n_dims: int | None = None
 
     def source(self) -> Source:
         """The rows."""
@@ -63,6 +69,7 @@ class Job:
         output: directory of the results; None writes nothing.
         labels: ``parquet`` or ``csv``; None takes Parquet where it can be written.
         report: write a report; None where it can be written.
+        key: of the results in a copy of an AnnData file.
         credit: whose data these are, for the report.
         call: how the job was asked for, as text.
     """
@@ -79,6 +86,7 @@ class Job:
     output: Path | None = None
     labels: str | None = None
     report: bool | None = None
+    key: str = "gmm"
     credit: str | None = None
     call: str | None = None
 
@@ -111,6 +119,7 @@ def reading_of(model: Any, data: Path, **options: Any) -> Reading:
         names = getattr(model, "feature_names_in_", None)
         return Reading(data, None if names is None else [str(n) for n in names], **options)
     steps = {step["name"]: step for step in known["steps"]}
+    columns: list[str] | None = list(known["columns"])
     taken = steps.get("asinh")
     if taken is not None:
         options |= {"transform": "asinh", "cofactor": taken["cofactor"], "transform_columns": list(taken["columns"])}
@@ -122,4 +131,17 @@ def reading_of(model: Any, data: Path, **options: Any) -> Reading:
         options |= {"compensate": True}
     elif data.suffix.lower() in (".fcs", ".lmd"):
         options |= {"compensate": False}
-    return Reading(data, list(known["columns"]), **options)
+    part, _, key = str(known.get("matrix") or "").partition("/")
+    if part and is_h5ad(data):
+        named = {name: options[name] for name in ("use_rep", "layer") if options.get(name) is not None}
+        own = {"layers": {"layer": key}, "obsm": {"use_rep": key}}.get(part, {"use_rep": part})
+        if part == "obsm" and named not in ({}, own):
+            # The columns of another embedding are called otherwise; what counts is how many there are.
+            columns, options["n_dims"] = None, options.get("n_dims") or len(known["columns"])
+        options |= named or own
+    return Reading(data, columns, **options)
+
+
+def is_h5ad(path: Path) -> bool:
+    """A file is there, and is an AnnData's."""
+    return path.exists() and kind_of(path).module == "h5ad"

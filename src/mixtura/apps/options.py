@@ -8,7 +8,7 @@ from typing import Any
 
 COVARIANCES = "full, tied, diag, spherical, tied_diag, tied_spherical, VEI, EVI, VEE, EVE, VVE, EEV, VEV, EVV"
 
-READS = ".csv, .tsv, .parquet, .arrow, .feather, .npy, .npz or .fcs"
+READS = ".csv, .tsv, .parquet, .arrow, .feather, .npy, .npz, .fcs or .h5ad"
 
 
 def add_reading(command: argparse.ArgumentParser) -> None:
@@ -35,12 +35,16 @@ def add_layout(group: Any) -> None:
     group.add_argument("--separator", metavar="S", help="between the cells of a text (default: found)")
     group.add_argument("--decimal", choices=[".", ","], help="the decimal point of a text (default: found)")
     group.add_argument("--array", metavar="NAME", help="array in an .npz file")
+    group.add_argument("--use-rep", metavar="KEY", help="matrix of an .h5ad file: a key of obsm, or X (default: X_pca)")
+    group.add_argument("--layer", metavar="KEY", help="one of its layers instead")
+    group.add_argument("--n-dims", metavar="D", type=positive, help="the first D columns of that matrix")
 
 
 def layout(asked: argparse.Namespace) -> dict[str, Any]:
     """These options as arguments of a reading."""
     separator = {"\\t": "\t", "tab": "\t"}.get(asked.separator, asked.separator)
-    return {"separator": separator, "decimal": asked.decimal, "array": asked.array}
+    cells = {"use_rep": asked.use_rep, "layer": asked.layer, "n_dims": asked.n_dims}
+    return {"separator": separator, "decimal": asked.decimal, "array": asked.array, **cells}
 
 
 def reading(asked: argparse.Namespace) -> dict[str, Any]:

@@ -1,30 +1,34 @@
 """The commands ``mixtura predict`` and ``mixtura sample``: labels of new rows, and new rows, from a saved model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mixtura.apps import columns, labels
-from mixtura.apps.job import reading_of
+from mixtura.apps import columns, h5ad, labels
+from mixtura.apps.job import is_h5ad, reading_of
 from mixtura.apps.labels import Tally
 from mixtura.apps.store import load
-from mixtura.apps.summary import file_facts, merging, plain, versions
+from mixtura.apps.summary import file_facts, merging, of_model, plain, versions
 from mixtura.apps.together import Together
 
 DRAWN = 65536
 """Rows that are drawn and written at a time."""
 
 
-def predict(model_path: Path, data: Path, output: Path, device: str | None = None, **options: Any) -> dict[str, Any]:
+def predict(
+    model_path: Path, data: Path, output: Path, device: str | None = None, key: str = "gmm", **options: Any
+) -> dict[str, Any]:
     """Label the rows of a file, one block at a time.
 
     Args:
         model_path: a saved model.
         data: the file; its columns are found by name, and its values are transformed as those of the fit.
-        output: ends in ``.parquet`` or ``.csv``.
+        output: ends in ``.parquet`` or ``.csv``, or in ``.h5ad``: then a copy of the file, which is one, gets them.
         device: where to compute.
+        key: of the results in such a copy.
         **options: of the reading, such as ``id``.
 
     Returns:
@@ -34,7 +38,7 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
         ValueError: the model or the data cannot be used; nothing was written.
         OSError: a file cannot be read or written.
     """
-    kind = columns.kind_of(output)
+    written = _writer(data, output, key)
     model = load(model_path, device=device)
     source = reading_of(model, data, **options).source()
     file = file_facts(data)
@@ -42,7 +46,7 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
     with Together(output.parent) as outputs:
         stage = outputs.path(output.name)
         outputs.spare(data, model_path)
-        with columns.writer(stage, kind) as append:
+        with written(stage, model, matrix=str(source.about.matrix)) as append:
             for chunk in labels.chunks(model, source, tally):
                 append(chunk)
     return plain(
@@ -58,6 +62,30 @@ def predict(model_path: Path, data: Path, output: Path, device: str | None = Non
             "versions": versions(),
         }
     )
+
+
+def _writer(data: Path, output: Path, key: str) -> Callable[..., Any]:
+    """What writes labels into an output of this name.
+
+    Raises:
+        ValueError: its ending is not known, or it is an AnnData file and the data are none.
+    """
+    if output.suffix.lower() != ".h5ad":
+        kind = columns.kind_of(output)
+        return lambda stage, model, matrix: columns.writer(stage, kind)
+    if data.exists() and not is_h5ad(data):
+        raise ValueError(
+            f"{output.name} would be a copy of {data.name}, which is no .h5ad file: name it .parquet or .csv"
+        )
+
+    @contextmanager
+    def copied(stage: Path, model: Any, matrix: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+        with h5ad.annotated(data, stage, key) as copy:
+            yield copy.append
+            told = h5ad.told_of(model, of_model(model) | {"matrix": matrix}, None)
+            copy.finish(told, getattr(model, "merging_", None))
+
+    return copied
 
 
 def sample(model_path: Path, count: int, output: Path, seed: int | None = None) -> dict[str, Any]:

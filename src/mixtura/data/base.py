@@ -39,6 +39,7 @@ class About:
         steps: what was done to the values, in order, each a dict of plain types with a ``name``: it belongs to a model
             that is fitted to the rows, and has to be done to new rows, too.
         told: what a reader should know of how the rows were read, one sentence each.
+        matrix: which of an AnnData's matrices the rows are: ``X``, ``layers/…`` or ``obsm/…``; None elsewhere.
     """
 
     names: tuple[str, ...] | None = None
@@ -48,6 +49,7 @@ class About:
     weight: str | None = None
     steps: tuple[dict[str, Any], ...] = field(default=())
     told: tuple[str, ...] = ()
+    matrix: str | None = None
 
 
 @runtime_checkable

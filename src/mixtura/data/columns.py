@@ -22,6 +22,9 @@ class Wanted:
         decimal: the decimal point of a text.
         array: name in an archive.
         compensate: take out the spillover of an FCS file.
+        use_rep: which matrix of an AnnData: a key of obsm, or ``X``.
+        layer: a key of its layers instead.
+        n_dims: the first so many columns of it.
     """
 
     columns: tuple[str, ...] | None = None
@@ -31,6 +34,9 @@ class Wanted:
     decimal: str | None = None
     array: str | None = None
     compensate: bool | None = None
+    use_rep: str | None = None
+    layer: str | None = None
+    n_dims: int | None = None
 
     def of(self, have: list[str], place: str, usual: list[str] | None = None) -> About:
         """The columns of a table that are used, by what there is.

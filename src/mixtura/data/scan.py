@@ -39,6 +39,8 @@ KINDS = (
     Kind("parquet", (".parquet", ".pq"), rb"PAR1($|[^ -~\t\r\n])"),
     Kind("arrow", (".arrow", ".feather", ".ipc"), rb"ARROW1\0", types=("__arrow_c_stream__",)),
     Kind("fcs", (".fcs", ".lmd"), rb"FCS[23]\.\d {4}", takes=("compensate",)),
+    Kind("h5ad", (".h5ad",), rb"\x89HDF\r\n\x1a\n", takes=("use_rep", "layer", "n_dims")),
+    Kind("annotated", types=("anndata._core.anndata.AnnData", "anndata.AnnData"), takes=("use_rep", "layer", "n_dims")),
     Kind("frame", types=("numpy.ndarray", "torch.Tensor", "list", "tuple", "__dlpack__", "__array__")),
     Kind("loader", types=("__iter__",)),
 )
@@ -60,17 +62,22 @@ def scan(
     decimal: str | None = None,
     array: str | None = None,
     compensate: bool | None = None,
+    use_rep: str | None = None,
+    layer: str | None = None,
+    n_dims: int | None = None,
 ) -> Source:
     r"""Rows of a file or an object as a source: read in every pass, in constant memory, never held.
 
     Args:
-        data: a path that ends in ``.npy``, ``.npz``, ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or
-            ``.fcs`` (text may be compressed), or an array, a tensor, a data frame, an Arrow table, or a
-            ``torch.utils.data.DataLoader`` that does not shuffle, or another iterable of batches that begins anew.
+        data: a path that ends in ``.npy``, ``.npz``, ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather``,
+            ``.fcs`` or ``.h5ad`` (text may be compressed), or an array, a tensor, a data frame, an Arrow table, an
+            AnnData, or a ``torch.utils.data.DataLoader`` that does not shuffle, or another iterable of batches that
+            begins anew.
         columns: names of the features; None uses all columns but ``weight`` and ``id`` (of an FCS file all channels but
-            the time and the widths). The columns of an array are named by their index: ``"0"``, ``"1"``, ….
-        weight: column of row weights.
-        id: column that identifies rows; it is handed on and never fitted.
+            the time and the widths). The columns of an array are named by their index: ``"0"``, ``"1"``, …,
+            those of an embedding in obsm ``"X_pca-0"``, ``"X_pca-1"``, ….
+        weight: column of row weights; of an AnnData a column of obs.
+        id: column that identifies rows; it is handed on and never fitted. Cells are identified by the names of obs.
         transform: ``"asinh"`` gives asinh(x / cofactor), which is linear near 0 and logarithmic far from it.
         cofactor: of the transform: 150 is usual for flow cytometry, 5 for mass cytometry.
         transform_columns: features to transform; None is all of them (of an FCS file all but the scatter channels).
@@ -79,6 +86,9 @@ def scan(
         array: name of the array in an ``.npz`` file; not needed where there is one.
         compensate: whether the spillover between the channels of an FCS file is taken out; None does so where the file
             holds a matrix for it.
+        use_rep: which matrix of an AnnData is read: a key of obsm, or ``"X"``; None is ``"X_pca"``.
+        layer: a key of its layers, in place of ``use_rep``.
+        n_dims: the first so many columns of that matrix.
 
     Returns:
         A source: ``fit`` and ``predict`` take it in place of an array.
@@ -102,14 +112,15 @@ def scan(
         ...     gm.predict(source)
         array([0, 0, 1, 1])
     """
-    options = {"separator": separator, "decimal": decimal, "array": array, "compensate": compensate}
+    options: dict[str, Any] = {"separator": separator, "decimal": decimal, "array": array, "compensate": compensate}
+    options |= {"use_rep": use_rep, "layer": layer, "n_dims": n_dims}
     kind = kind_of(data)
     for name, value in options.items():
         if value is not None and name not in kind.takes:
             raise ValueError(f"{name}={value!r} has no meaning for this kind of data: leave it out")
     given = None if columns is None else tuple(map(str, columns))
     module = import_module(f"mixtura.data.{kind.module}")
-    wanted = Wanted(given, weight, id, separator, decimal, array, compensate)
+    wanted = Wanted(given, weight, id, **options)
     source: Source = module.open_source(Path(data) if _is_path(data) else data, wanted)
     if transform is None:
         return source
