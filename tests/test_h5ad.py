@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from annotated import annotated, plain_strings
+from annotated import annotated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -32,19 +32,17 @@ SCHEMA = json.loads(files("mixtura.apps").joinpath("summary.schema.json").read_t
 
 
 def write(path, change=lambda a: None, x=X, **options):
-    with plain_strings():
-        group = pd.Categorical(["u", "v"] * (len(x) // 2))
-        adata = annotated(x, NAMES[: len(x)], w=np.arange(1.0, len(x) + 1), group=group)
-        adata.obsm["X_pca"] = np.hstack([x, x[:, :1]]).astype(np.float32)
-        adata.layers["counts"] = sparse.csr_matrix(np.round(np.abs(x)))
-        change(adata)
-        adata.write_h5ad(path, **options)
+    group = pd.Categorical(["u", "v"] * (len(x) // 2))
+    adata = annotated(x, NAMES[: len(x)], w=np.arange(1.0, len(x) + 1), group=group)
+    adata.obsm["X_pca"] = np.hstack([x, x[:, :1]]).astype(np.float32)
+    adata.layers["counts"] = sparse.csr_matrix(np.round(np.abs(x)))
+    change(adata)
+    adata.write_h5ad(path, **options)
     return path
 
 
 def read(path):
-    with plain_strings():
-        return anndata.read_h5ad(path)
+    return anndata.read_h5ad(path)
 
 
 def run(*arguments):
@@ -98,8 +96,7 @@ def test_numbers_of_any_kind(kind, tmp_path):
 def test_sparse_rows_are_what_scipy_says(tmp_path_factory, n, d, density, seed):
     x = sparse.random(n, d, density, format="csr", rng=np.random.default_rng(seed))
     path = tmp_path_factory.mktemp("s") / "a.h5ad"
-    with plain_strings():
-        annotated(np.zeros((n, d)), [str(i) for i in range(n)]).write_h5ad(path)
+    annotated(np.zeros((n, d)), [str(i) for i in range(n)]).write_h5ad(path)
     with h5py.File(path, "r+") as file:
         del file["X"]
         anndata.io.write_elem(file, "X", x)
@@ -113,8 +110,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     peaks = []
     for n in (20_000, 80_000):
         path = tmp_path / f"{n}.h5ad"
-        with plain_strings():
-            annotated(np.zeros((n, 2)), [str(i) for i in range(n)]).write_h5ad(path)
+        annotated(np.zeros((n, 2)), [str(i) for i in range(n)]).write_h5ad(path)
         with h5py.File(path, "r+") as file:
             wide = sparse.random(n, 200, 0.01, format="csr", rng=np.random.default_rng(0))
             anndata.io.write_elem(file["layers"], "wide", wide)

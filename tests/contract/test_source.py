@@ -16,7 +16,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import torch
-from annotated import annotated, plain_strings
+from annotated import annotated
 from scipy import sparse
 
 import mixtura
@@ -123,8 +123,7 @@ def cells():
 
 
 def h5ad(tmp, **options):
-    with plain_strings():
-        return written(tmp / "rows.h5ad", lambda p: cells().write_h5ad(p, **options))
+    return written(tmp / "rows.h5ad", lambda p: cells().write_h5ad(p, **options))
 
 
 NAMED = {"columns": ["a", "b", "c"], "weight": "w", "id": "cell"}

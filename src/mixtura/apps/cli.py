@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from mixtura import __version__
 from mixtura.apps import options
-from mixtura.criteria import NAMES, OF_SIZE
+from mixtura.criteria import OF_SIZE
 
 # Nothing heavy is imported here: `mixtura --help` answers without torch.
 
@@ -112,15 +112,7 @@ def _add_fit(commands: Any) -> None:
         help="number of components, or several to choose from: 3, 1:9 or 2,4,8 (default: 1:9)",
     )
     add("-o", "--output", metavar="DIR", type=Path, help="directory for the results; without it nothing is written")
-    structures = f"{options.COVARIANCES}; several with commas; auto or all (default: full)"
-    add("--covariance", metavar="NAME", type=options.names, default="full", help=structures)
-    add(
-        "--criterion",
-        choices=list(NAMES),
-        default="bic",
-        help="what chooses; cv holds the rows in memory; nec, stability and lrt compare numbers of "
-        "components only (default: bic)",
-    )
+    options.add_choosing(add)
     options.add_merging(add, "put components that overlap together into clusters")
     add(
         "--effort", choices=["quick", "standard", "thorough"], default="standard", help="of the search for each optimum"

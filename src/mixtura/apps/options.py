@@ -3,8 +3,11 @@
 import argparse
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from mixtura.criteria import NAMES
 
 COVARIANCES = "full, tied, diag, spherical, tied_diag, tied_spherical, VEI, EVI, VEE, EVE, VVE, EEV, VEV, EVV"
 
@@ -86,6 +89,15 @@ def merging(given: str) -> int:
     if given != "auto" and not (given.isdecimal() and int(given)):
         raise argparse.ArgumentTypeError(f"{given!r} was given, expected auto or a whole number from 1")
     return 0 if given == "auto" else int(given)
+
+
+def add_choosing(add: Callable[..., Any]) -> None:
+    """Options about structures, and what chooses."""
+    structures = f"{COVARIANCES}; several with commas; auto or all (default: full)"
+    add("--covariance", metavar="NAME", type=names, default="full", help=structures)
+    size = "nec, stability and lrt compare numbers of components only"
+    about = f"what chooses; cv holds the rows in memory; {size} (default: bic)"
+    add("--criterion", choices=list(NAMES), default="bic", help=about)
 
 
 def add_merging(add: Any, how: str) -> None:
