@@ -27,14 +27,21 @@ def test_the_statistic_is_of_the_best_optima(k):
     ("k", "statistic", "want"), [(1, 369.98537, 0.001), (2, 121.10652, 0.001), (3, 19.90071, 0.283)]
 )
 def test_p_values_are_mclust_s(k, statistic, want):
-    """Of its own statistics and the fit from its own partition, with 999 resamples as there.
+    """Of its own statistics and the fit from its own partition, with 999 resamples and one start for each, as there.
 
-    Two bootstraps of 999 differ by up to 0.04 for the last; and here the larger fits to resamples come to better optima
-    than from one start, so that large statistics are more common: 0.34.
+    Two bootstraps of 999 differ by up to 0.04 for the last.
     """
     x = load("diabetes_corrected")
-    null = simulated(from_partition("diabetes_corrected", "full", k), len(x), 999, 0)
-    assert (1 + np.sum(null >= statistic)) / (1 + len(null)) == pytest.approx(want, abs=0.1 if k == 3 else 0.05)
+    null = simulated(from_partition("diabetes_corrected", "full", k), len(x), 999, 0, starts=1)
+    assert (1 + np.sum(null >= statistic)) / (1 + len(null)) == pytest.approx(want, abs=0.05)
+
+
+@pytest.mark.slow
+def test_more_starts_make_large_statistics_more_common():
+    """Fits of K + 1 to simulated rows come to better optima, as the fit to the data has: p = 0.34 in place of 0.29."""
+    x, fit = load("diabetes_corrected"), from_partition("diabetes_corrected", "full", 3)
+    one, several = (simulated(fit, len(x), 499, 0, starts=starts) for starts in (1, 8))
+    assert np.median(several) > np.median(one)
 
 
 def clusters(apart, rows=80, features=1, seed=0):

@@ -18,10 +18,10 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mixtura.fitting
-from mixtura import DegenerateWarning, GaussianMixture, MixtureSearch, select
+from mixtura import DegenerateWarning, GaussianMixture, MixtureSearch, scan, select
 from mixtura.cells import Cell, Trial, best_of, findings
 from mixtura.covariance import STRUCTURES
-from mixtura.criteria import Figures
+from mixtura.criteria import NAMES, Figures
 
 
 @pytest.fixture(autouse=True)
@@ -481,3 +481,19 @@ def test_a_larger_model_that_is_less_likely_is_pointed_out():
     (said,) = fallen(columns)
     assert said.startswith("The full fit with 3 components is less likely than that with 2")
     assert fallen({**columns, "loglik": np.array([-100.0, -50.0, -50.3, -40.0, -300.0])}) == []
+
+
+@pytest.mark.parametrize("criterion", sorted(NAMES))
+def test_sources_are_searched_as_arrays_are(criterion: str, tmp_path: Path) -> None:
+    """From a file, block by block: the same table to the last bit, for every criterion."""
+    draw = np.random.default_rng(0)
+    x = np.concatenate([draw.normal(centre, 1, (60, 2)) for centre in (0, 6)])
+    np.save(tmp_path / "x.npy", x)
+    template = GaussianMixture(effort="quick")
+    tables = [
+        MixtureSearch((1, 2, 3), "full", criterion, estimator=template, random_state=0).fit(rows).table_
+        for rows in (x, scan(tmp_path / "x.npy"))
+    ]
+    assert criterion in tables[0]
+    for name, column in tables[0].items():
+        np.testing.assert_array_equal(column, tables[1][name])

@@ -153,7 +153,7 @@ def gained(smaller: Any, larger: Any, sound: Any) -> Any:
     return np.where(sound, np.maximum(0.0, 2 * (larger - smaller)), 0.0)[()]
 
 
-def simulated(smaller: GaussianMixture, rows: int, many: int, seed: int) -> np.ndarray:
+def simulated(smaller: GaussianMixture, rows: int, many: int, seed: int, starts: int = STARTS) -> np.ndarray:
     """The statistics of sets of rows drawn from a fit; those that have no sound fit like it are left out."""
     k, kind = smaller.n_components, smaller.covariance_type
     each = max(1, BATCH // (rows * smaller.mixture_.shape[2]))
@@ -161,7 +161,7 @@ def simulated(smaller: GaussianMixture, rows: int, many: int, seed: int) -> np.n
     for at in range(0, many, each):
         sets = [drawn(smaller.mixture_, rows, seed, b) for b in range(at, min(at + each, many))]
         packed, name = packed_of(sets, None, None), structure(kind).name
-        one, more = (fits_of(packed, name, c, STARTS, seed, AUTO_PASSES) for c in (k, k + 1))
+        one, more = (fits_of(packed, name, c, starts, seed, AUTO_PASSES) for c in (k, k + 1))
         usable, sound = (~np.isin(fits.status_, UNSOUND) for fits in (one, more))
         null.append(gained(one.loglik_, more.loglik_, sound)[usable])
     return np.concatenate(null)

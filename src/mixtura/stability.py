@@ -16,13 +16,14 @@ from mixtura.race import QUICK
 from mixtura.scoring import Scores
 from mixtura.search import searches
 from mixtura.stop import Still
+from mixtura.track import Round
 from mixtura.trials import Further, Tries
 
 REFITS = 10
 """How often each number of components is fitted, from starts of its own."""
 
-REFIT = QUICK._replace(per_row=1e-2, rounds=(*QUICK.rounds[:-1], QUICK.rounds[-1]._replace(keep=1)))
-"""How each is fitted: one start of a race goes on until few labels still change."""
+REFIT = QUICK._replace(per_row=1e-2, opening={"kmeans": 3, "whitened": 2}, rounds=(Round(2000, 8, 1),))
+"""How each is fitted: the best of few starts goes on until few labels still change."""
 
 
 Labels = Int64[np.ndarray, "R N"]
