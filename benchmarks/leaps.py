@@ -13,9 +13,10 @@ import torch
 from common import environment, into_readme, write
 
 from mixtura.accelerate import Squarem
+from mixtura.converge import Steps, converging
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, Steps, converging
+from mixtura.em import Likelihood
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native.runs import running, serves

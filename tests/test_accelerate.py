@@ -10,9 +10,10 @@ from cases import NAMES, ended, parameters, tensor, to_mixture
 
 from mixtura import GaussianMixture, accelerate
 from mixtura.accelerate import Squarem, leap, lengths
+from mixtura.converge import Steps, converging
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, Steps, converging, turn
+from mixtura.em import Likelihood, turn
 from mixtura.record import Record
 from mixtura.rows import Rows
 from mixtura.stop import Gain, Still

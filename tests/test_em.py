@@ -12,9 +12,10 @@ from cases import NAMES, OFF, batch, clusters, cold, onehot, parameters, tensor,
 from sklearn.mixture import GaussianMixture as Theirs
 
 from mixtura import GaussianMixture
+from mixtura.converge import converge, converging
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, converge, converging, em, turn
+from mixtura.em import Likelihood, em, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.record import Record

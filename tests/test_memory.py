@@ -15,7 +15,8 @@ def test_a_long_fit_takes_no_more_memory_than_a_short_one():
         import numpy as np, psutil, torch
         from mixtura.covariance import Floor, structure
         from mixtura.data import Array
-        from mixtura.em import Likelihood, converging
+        from mixtura.converge import converging
+        from mixtura.em import Likelihood
         from mixtura.stop import Gain
         from mixtura.family import Gaussian
         from mixtura.mixture import Mixture

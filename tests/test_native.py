@@ -510,7 +510,8 @@ from cases import SIX, batch, clusters
 from mixtura.accelerate import Squarem
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, Steps
+from mixtura.converge import Steps
+from mixtura.em import Likelihood
 from mixtura.stop import Still
 from mixtura.native import count, eigen, runs
 from mixtura.record import Record

@@ -14,9 +14,10 @@ from cases import batch, clusters, onehot, tensor
 
 from mixtura import GaussianMixture
 from mixtura.accelerate import Squarem
+from mixtura.converge import Steps, converging
 from mixtura.covariance import STRUCTURES, Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, Steps, converging
+from mixtura.em import Likelihood
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native import library as native_library

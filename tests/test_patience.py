@@ -9,11 +9,12 @@ from cases import SIX, clusters, ended, parameters, to_mixture
 from pretend import NAME as DEVICE
 from pretend import Pretend
 
-from mixtura import em
+from mixtura import converge as module
 from mixtura.accelerate import Squarem
+from mixtura.converge import Steps, converge, converging
 from mixtura.covariance import Floor
 from mixtura.data import Array
-from mixtura.em import Likelihood, Steps, converge, converging
+from mixtura.em import Likelihood
 from mixtura.record import Record
 from mixtura.rows import PATIENCE, Rows
 from mixtura.stop import Gain, Still
@@ -187,7 +188,7 @@ def test_an_interrupt_keeps_what_every_restart_has_reached(pace):
 
 @pytest.mark.parametrize("calls", [1, 3, 20])
 def test_an_interrupt_between_looks_keeps_the_last_look(calls, monkeypatch):
-    x, made = overlapping(), em.blind_turn
+    x, made = overlapping(), module.blind_turn
 
     def pressed(*given):
         nonlocal calls
@@ -196,7 +197,7 @@ def test_an_interrupt_between_looks_keeps_the_last_look(calls, monkeypatch):
             raise KeyboardInterrupt
         return made(*given)
 
-    monkeypatch.setattr(em, "blind_turn", pressed)
+    monkeypatch.setattr(module, "blind_turn", pressed)
     rows = Rows(Array(x), origin=torch.zeros(3), patience=8)
     outcome = ended(converging(starts("full", x, 4), rows, RULE, Still(1e-4), 300))
     assert outcome.interrupted
@@ -214,7 +215,7 @@ def waits_between(name, pace, monkeypatch, resident=1 << 30, **given):
     with Pretend() as device:
         rows = Rows(Array(x), origin=torch.zeros(3), device=DEVICE, resident=resident, **given)
         start = starts(name, x, 3).to(rows.home)
-        rule, found, looked, made = Likelihood(Floor(RULE.floor.least.to(rows.home))), [], 0, em.blind_turn
+        rule, found, looked, made = Likelihood(Floor(RULE.floor.least.to(rows.home))), [], 0, module.blind_turn
 
         def noted(*given):
             nonlocal looked
@@ -223,7 +224,7 @@ def waits_between(name, pace, monkeypatch, resident=1 << 30, **given):
             looked = len(device.waits)
             return now
 
-        monkeypatch.setattr(em, "blind_turn", noted)
+        monkeypatch.setattr(module, "blind_turn", noted)
         outcome = ended(converging(start, rows, rule, Still(0.0), 1 + 3 * PATIENCE, pace))
         assert outcome.turn.bound.device.type == DEVICE
         assert len(device.waits) > 0
@@ -241,14 +242,14 @@ def test_nothing_is_read_between_two_looks(name, pace, monkeypatch):
 
 
 def test_restarts_of_both_counts_read_nothing_either(monkeypatch):
-    real, calls = em.turn, []
+    real, calls = module.turn, []
 
     def split(*given):
         calls.append(0)
         now = real(*given)
         return replace(now, fast=torch.tensor([True, False, True]).to(now.fast.device))
 
-    monkeypatch.setattr(em, "turn", split)
+    monkeypatch.setattr(module, "turn", split)
     between, _ = waits_between("full", Steps, monkeypatch)
     # The places of the restarts that each count serves are moved to the device once.
     assert [each for each in between if each] in ([], [["_to_copy"] * 3])

@@ -14,9 +14,10 @@ from cases import NAMES, tensor
 from comparison.sets import load, numbers
 
 from mixtura import GaussianMixture
+from mixtura.converge import converge
 from mixtura.covariance import STRUCTURES
 from mixtura.data.array import Array
-from mixtura.em import Likelihood, converge
+from mixtura.em import Likelihood
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.plan import Field

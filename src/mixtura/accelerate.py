@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from mixtura.converge import kept
 from mixtura.covariance.base import Floor
-from mixtura.em import Likelihood, Turn, kept
+from mixtura.em import Likelihood, Turn
 from mixtura.mixture import Mixture
 from mixtura.record import Record
 from mixtura.stop import Stop

@@ -12,9 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from mixtura.accelerate import Squarem
+from mixtura.converge import Steps
 from mixtura.covariance import NAMES, structure
 from mixtura.draws import seed_of
-from mixtura.em import Steps
 from mixtura.family import Gaussian
 from mixtura.fitted import place
 from mixtura.fitting import Fit, Land, continued, fit, given_start, landed, plain_starts

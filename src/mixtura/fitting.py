@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from mixtura.converge import Outcome
 from mixtura.data.base import Source
-from mixtura.em import Outcome, turn
+from mixtura.em import turn
 from mixtura.family import Gaussian
 from mixtura.given import Given
 from mixtura.kmeans import lloyd

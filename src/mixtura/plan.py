@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from mixtura.converge import Outcome, Pacing, Steps
 from mixtura.covariance import Structure
 from mixtura.covariance.base import Covariance, Floor
 from mixtura.data.array import Array
 from mixtura.draws import stream
 from mixtura.e_step import risk
-from mixtura.em import Likelihood, Outcome, Pacing, Rule, Steps
+from mixtura.em import Likelihood, Rule
 from mixtura.mixture import Mixture
 from mixtura.rows import COARSE, Rows
 from mixtura.stop import Stop

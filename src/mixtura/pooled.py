@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from mixtura.converge import converge
 from mixtura.covariance import GENERAL, Floor
 from mixtura.data.array import Array
-from mixtura.em import Likelihood, converge
+from mixtura.em import Likelihood
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.rows import Rows

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from mixtura.converge import Outcome, Standing, converge, converging
 from mixtura.data.array import Array
-from mixtura.em import Likelihood, Outcome, Rule, Standing, converge, converging, turn
+from mixtura.em import Likelihood, Rule, turn
 from mixtura.mixture import Mixture
 from mixtura.native import groups, runs
 from mixtura.plan import Field, Found, Ground

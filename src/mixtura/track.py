@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mixtura.em import Standing
+from mixtura.converge import Standing
 from mixtura.mixture import Mixture
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record

@@ -25,10 +25,11 @@ from cases import (
     to_parameters,
 )
 
+from mixtura.converge import converge
 from mixtura.covariance import STRUCTURES, Floor, NotPositiveDefinite, OtherStructure
 from mixtura.data import Array
 from mixtura.e_step import Features, Whitened
-from mixtura.em import Likelihood, converge, em, turn
+from mixtura.em import Likelihood, em, turn
 from mixtura.family import Gaussian
 from mixtura.measure import measure
 from mixtura.mixture import Mixture

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mixtura.accelerate import BEGIN, FIRST, Squarem, chosen
+from mixtura.converge import Outcome, Pacing, Standing, Steps, converging
 from mixtura.covariance.base import Covariance
-from mixtura.em import Likelihood, Outcome, Pacing, Rule, Standing, Steps, Turn, converging, turn
+from mixtura.em import Likelihood, Rule, Turn, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native import eigen
@@ -250,7 +251,7 @@ def running(
     pace: Pacing,
     told: bool = True,
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
-    """What :func:`mixtura.em.converging` does, where :func:`serves` holds; yields passes only if they are ``told``.
+    """What :func:`mixtura.converge.converging` does, where :func:`serves` holds; yields passes only if ``told``.
 
     The ring measures where the runs have ended, so that an outcome is the ring's word; restarts that the library
     handed back go on there.
