@@ -9,7 +9,10 @@ from comparison.sets import load
 from sklearn.metrics import fowlkes_mallows_score
 
 from mixtura import GaussianMixture, MixtureSearch
+from mixtura.apps import words
+from mixtura.apps.report.methods import methods
 from mixtura.stability import REFITS, fowlkes_mallows
+from mixtura.trials import REFIT
 
 
 def search(x, k=(2, 3, 4), weight=None, name="full", **params):
@@ -84,6 +87,20 @@ def test_the_fit_is_at_least_the_best_refit():
     for k, loglik in zip(found.table_["n_components"], found.table_["loglik"], strict=True):
         alone = GaussianMixture(int(k), effort="quick", random_state=0).fit(x)
         assert loglik >= alone.loglik_ - 0.5
+
+
+@pytest.mark.parametrize("effort", ["quick", "standard"])
+def test_words_tell_of_refits(effort):
+    template = GaussianMixture(effort=effort)
+    best = (
+        MixtureSearch((2, 3), "full", "stability", estimator=template, random_state=0).fit(clusters()).best_estimator_
+    )
+    assert best.starts_[0]["kind"] == REFIT
+    told, paragraph = words.how_found(best), methods(best)
+    assert told.startswith("The best of 10 refits went on")
+    assert ("moves tried by local search" in told) == (effort == "standard")
+    assert "EM was started once, from the best of 10 refits" in paragraph
+    assert ("below 0.0001 nats" if effort == "quick" else "below 1e-7 nats") in paragraph
 
 
 def test_the_same_seed_the_same_values():

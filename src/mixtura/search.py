@@ -25,13 +25,16 @@ def plain(starts: Callable[[Ground], Mixture], kind: str) -> Callable[[Ground], 
     return search
 
 
-def searches(effort: Effort, count: int | None = None, begun: Mixture | None = None) -> Callable[[Ground], Found]:
+def searches(
+    effort: Effort, count: int | None = None, begun: Mixture | None = None, kind: str = "fit"
+) -> Callable[[Ground], Found]:
     """Independent searches, each a race with starts of its own and a local search from its leader.
 
     Args:
         effort: how hard each of them looks.
         count: how many; None is as many as the effort says, ended when the best optimum was found often enough.
         begun: a fit, in the coordinates of the data, that the first of them goes on from instead of a race's leader.
+        kind: what that is called among the starts.
     """
 
     def search(ground: Ground) -> Found:
@@ -41,7 +44,7 @@ def searches(effort: Effort, count: int | None = None, begun: Mixture | None = N
         for number in range(effort.searches if count is None else count):
             track.search = number
             if begun is not None and number == 0:
-                runners, easy = track.enter(begun.shifted(-ground.origin).to(ground.rows.home), ["fit"]), False
+                runners, easy = track.enter(begun.shifted(-ground.origin).to(ground.rows.home), [kind]), False
             else:
                 race = Race(track, effort, number * effort.starts)
                 runners = race.run()

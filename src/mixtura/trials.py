@@ -18,6 +18,9 @@ from mixtura.plan import Plan
 from mixtura.race import EFFORTS, Effort
 from mixtura.search import searches
 
+REFIT = "refit"
+"""What starts are called where a criterion says that fits begin."""
+
 REACH = 20.0
 """How far a criterion may lie behind the best, at least, and its model be searched on."""
 
@@ -124,7 +127,7 @@ class Tries:
             plan = model._planned(self.checked)
             begun = self.begun.get(cell)
             if self.first is not None or begun is not None:
-                plan = plan._replace(search=searches(self.first or EFFORTS[model.effort], begun=begun))
+                plan = plan._replace(search=searches(self.first or EFFORTS[model.effort], begun=begun, kind=REFIT))
             return self._trial(cell, model, *model._find(self.checked, self.land, plan))
         except (ValueError, RuntimeError, MemoryError) as error:
             return failed(cell, self.checked.shape[1], str(error) or type(error).__name__)

@@ -11,6 +11,8 @@ from mixtura.covariance import structure
 from mixtura.criteria import OF_SIZE, Figures, aic, better, bic, named
 from mixtura.neighbours import KINDS
 from mixtura.otherwise import REACH, rivals
+from mixtura.stability import REFITS
+from mixtura.trials import REFIT
 
 SHOWN = 8
 """Most features in a table of components."""
@@ -215,6 +217,8 @@ def how_found(model: Any) -> str | None:
         starts = own
     if any(map(made, starts)):
         return f"{_searched(model, starts)}; {seed}."
+    if starts[0]["kind"] == REFIT:
+        return f"{_raced(starts)}; {seed}."
     ended, alike, reached = _ends(model, starts)
     if len(starts) == 1:
         return f"One start ({starts[0].get('kind', 'given')}), {seed}."
@@ -240,6 +244,8 @@ def made(start: dict[str, Any]) -> bool:
 
 
 def _raced(starts: list[dict[str, Any]]) -> str:
+    if starts[0]["kind"] == REFIT:
+        return f"The best of {REFITS} refits went on"
     return f"{sum(not made(start) and start['kind'] not in KINDS for start in starts)} starts raced"
 
 

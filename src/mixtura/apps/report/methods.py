@@ -12,7 +12,9 @@ from mixtura.apps.report.subject import Facts
 from mixtura.covariance import structure
 from mixtura.criteria import P_VALUES, named
 from mixtura.race import EFFORTS
+from mixtura.stability import REFITS
 from mixtura.stop import Still
+from mixtura.trials import REFIT
 
 LISTED = 12
 """Most features that are named one by one."""
@@ -27,6 +29,7 @@ KINDS = {
     "hierarchical": "model-based agglomeration",
     "random": "random responsibilities",
     "given": "given values",
+    REFIT: f"the best of {REFITS} refits, each from starts of its own",
     "fit": "the best of these once more",
     "simpler": "the fit of a simpler structure",
     "smaller": "a fit with one component less",
@@ -127,7 +130,8 @@ def _em(facts: Facts) -> Iterator[Said]:
 
 def _per_row(model: Any) -> float:
     """Nats a row that the fit was to leave to gain: a race stops as its effort says."""
-    raced = any(start.get("stages", [])[1:] or start["status"] == "dropped" for start in getattr(model, "starts_", []))
+    starts = getattr(model, "starts_", [])
+    raced = any(s.get("stages", [])[1:] or s["status"] == "dropped" or s["kind"] == REFIT for s in starts)
     return EFFORTS[model.effort].per_row if raced else Still().per_row
 
 
@@ -146,9 +150,6 @@ def _starts(facts: Facts) -> Iterator[Said]:
     seed = "" if facts.seed is None else f" (random seed {facts.seed})"
     raced = [start for start in starts if not words.made(start)]
     kinds = Counter(KINDS.get(start["kind"], str(start["kind"])) for start in raced)
-    if len(starts) == 1:
-        yield f"EM was started once, from {next(iter(kinds))}{seed}.", ()
-        return
     each = ", ".join(f"{count} from {kind}" for kind, count in kinds.items())
     dropped, moves = sum(start["status"] == "dropped" for start in raced), _kind(starts, "move")
     kept = "the best sound one was kept"
@@ -156,7 +157,10 @@ def _starts(facts: Facts) -> Iterator[Said]:
         kept = "those that fell behind were dropped on the way"
     elif dropped:
         kept = f"{dropped} that fell behind were dropped on the way, and of the others {kept}"
-    yield f"EM was started {len(raced)} times{seed}: {each}; {kept}.", ()
+    if len(raced) == 1:
+        yield f"EM was started once, from {next(iter(kinds))}{seed}.", ()
+    else:
+        yield f"EM was started {len(raced)} times{seed}: {each}; {kept}.", ()
     if moves:
         searches = len({start["search"] for start in starts})
         each = "the best one" if searches == 1 else f"the best one of each of {searches} independent searches"
