@@ -28,7 +28,7 @@ PUBLIC = [name for name in mixtura.__all__ if inspect.isclass(getattr(mixtura, n
         "mixtura.apps.report.methods",
         "mixtura.apps.report.page",
         "mixtura.apps.annotate",
-        "mixtura.scanpy.mclust",
+        "mixtura.scanpy.dropin",
         "mixtura.scanpy.pl",
         "mixtura.scanpy.results",
         "mixtura.scanpy.tl",

@@ -4,7 +4,7 @@ Needs anndata (``pip install "mixtura[bio]"``); scanpy itself is not needed, and
 """
 
 from mixtura.scanpy import pl, tl
-from mixtura.scanpy.mclust import mclust_R
+from mixtura.scanpy.dropin import mclust_R
 from mixtura.scanpy.results import model
 
 __all__ = ["mclust_R", "model", "pl", "tl"]

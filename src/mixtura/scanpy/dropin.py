@@ -1,4 +1,4 @@
-"""Mclust: the function that spatial tools copy around to call R's mclust, without R."""
+"""Drop-in: the function that spatial tools copy around to call R's mclust, without R."""
 
 from collections.abc import Iterable
 from numbers import Integral
