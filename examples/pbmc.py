@@ -53,6 +53,17 @@ def main(picture: Path) -> None:
     mx.tl.merge(cells, key="chosen")
     print(f"Merged by entropy they make {cells.uns['chosen_merged']['n_clusters']} clusters.")
 
+    mx.tl.search(
+        cells,
+        range(2, 11),
+        n_dims=DIMS,
+        covariance_types="full",
+        criterion="stability",
+        effort="quick",
+        key_added="stable",
+    )
+    print(f"Refits agree best with their neighbours at {cells.uns['stable']['model']['n_components']} components.")
+
     mx.mclust_R(cells, count, "EEE", use_rep="X_pca", n_dims=DIMS, key_added="EEE")
     print(f"Adjusted Rand index beside {TRUTH}:")
     print(f"  mclust_R, EEE, {count} clusters    {agreement(cells.obs['EEE']):.2f}")
@@ -75,7 +86,11 @@ def main(picture: Path) -> None:
     mx.pl.embedding(cells, "umap", "EEE", ax=(middle, right), title=f"mclust_R, {count} clusters")
     plot.credit(left, CREDIT)
     left.figure.savefig(picture, dpi=80, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    print(f"The picture is {picture}. {CREDIT}")
+    curve = mx.pl.criteria(cells, key="stable")
+    plot.credit(curve, CREDIT)
+    second = picture.with_stem(f"{picture.stem}-stability")
+    curve.figure.savefig(second, dpi=80, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    print(f"The pictures are {picture} and {second}. {CREDIT}")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ def test_pbmc(tmp_path, capsys):
     assert "10x Genomics, CC BY 4.0" in said[-1]
     assert "10x Genomics, CC BY 4.0" in page
     assert "pbmc.h5ad" in TABLE.with_name("LICENSES.md").read_text(encoding="utf-8")
-    assert (tmp_path / "pbmc.png").stat().st_size > 10_000
+    for name in ("pbmc.png", "pbmc-stability.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", ["anndata", "migrating"])
