@@ -129,7 +129,9 @@ def test_halves_are_em_on_the_rows_of_a_component(name):
 
 
 @EVERY
-def test_compiled_halves_are_the_ring_s(name, monkeypatch):
+@pytest.mark.parametrize("empty", [None, 0, 1, 3])
+def test_compiled_halves_are_the_ring_s(name, empty, monkeypatch):
+    """Of a component that takes no row of the sample, too: its halves are not followed, those of the others are."""
     if not groups.serves(STRUCTURES[name].unit(1, 2, 2), 2, torch.float64):
         pytest.skip("SKIPPED: there is no compiled library")
     x, _ = pairs(160)
@@ -141,7 +143,11 @@ def test_compiled_halves_are_the_ring_s(name, monkeypatch):
         STRUCTURES[name].unit(6, 2, 2),
         Gaussian(),
     )
-    how = (np.arange(6) % 3, tensor(x), weight, Likelihood(Floor(tensor([1e-12, 1e-12]))), 5)
+    which = np.arange(3)
+    if empty is not None:
+        weight = torch.stack([*weight[:empty], torch.zeros(len(x)).double(), *weight[empty:]])
+        which = np.delete(np.arange(4), empty)
+    how = (np.tile(which, 2), tensor(x), weight, Likelihood(Floor(tensor([1e-12, 1e-12]))), 5)
     fast, level = weighted_runs(start, *how)
     monkeypatch.setattr(groups, "serves", lambda *_: False)
     slow, want = weighted_runs(start, *how)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mixtura.inputs import Kind
+from mixtura.native.groups import added
 
 
 class Packed(NamedTuple):
@@ -43,11 +44,7 @@ class Packed(NamedTuple):
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """(G, ...), values of rows (N, ...) added up over each group; 0 for a group without rows."""
-        whole = np.zeros((len(self.sizes), *values.shape[1:]))
-        some = self.sizes > 0
-        if some.any():
-            whole[some] = np.add.reduceat(values, self.begins[some])
-        return whole
+        return added(values, self.sizes)
 
     def rows(self, i: int) -> slice:
         """The rows of one group."""

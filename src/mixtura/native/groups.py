@@ -182,8 +182,16 @@ def totals_of(groups: Groups, unit: Covariance) -> Float64[Tensor, "G P"] | None
     unit.quadratic.write(x, out)
     if groups.weight is not None:
         out *= groups.weight
-    begins = np.concatenate([[0], groups.sizes.cumsum()[:-1]])
-    return torch.from_numpy(np.ascontiguousarray(np.add.reduceat(out.numpy(), begins, axis=1).T))
+    return torch.from_numpy(added(out.numpy().T, groups.sizes))
+
+
+def added(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(G, ...), values of rows (N, ...) added up over each group; 0 for a group without rows."""
+    whole = np.zeros((len(sizes), *values.shape[1:]))
+    some = sizes > 0
+    if some.any():
+        whole[some] = np.add.reduceat(values, (sizes.cumsum() - sizes)[some])
+    return whole
 
 
 def fields_of(groups: Groups, totals: Tensor | None) -> list[Field]:
@@ -237,8 +245,7 @@ def counts_of(runs: Runs, groups: Groups) -> np.ndarray:
     if groups.weight is None:
         weight = groups.sizes.astype(np.float64)
     else:
-        begins = np.concatenate([[0], groups.sizes.cumsum()[:-1]])
-        weight = np.add.reduceat(groups.weight.to(torch.float64).numpy(), begins)
+        weight = added(groups.weight.to(torch.float64).numpy(), groups.sizes)
     share: np.ndarray = np.exp(runs.part("after")[:, : runs.model.shape[1]])
     return share * weight[runs.which][:, None]
 
