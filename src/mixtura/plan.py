@@ -122,21 +122,22 @@ class Ground(NamedTuple):
         sample = Sample(*(t.cpu() for t in self.sample))
         return self._replace(sample=sample, unit=self.unit.to("cpu"), floor=floor, rule=Likelihood(floor))
 
-    def part(self, size: int, *, whole: bool = True) -> Sample:
-        """At most ``size`` rows of the survey, drawn by weight; a smaller part is the beginning of a larger one.
+    def part(self, size: int, lot: int = 0, *, whole: bool = True) -> Sample:
+        """At most ``size`` rows of the survey, drawn by weight: others for each ``lot``.
 
-        Their gaps are filled, as a start needs it (``whole``), or not.
+        A smaller part is the beginning of a larger one. Gaps are filled, as a start needs it (``whole``), or not.
         """
-        if self.facts.rows > SAMPLE:
-            x, weight = self.facts.crowd
-            chosen = Sample(x[:size], weight if size >= len(x) else torch.ones_like(weight[:size]))
-        elif size >= len(self.facts.sample.x):
+        x, weight = self.facts.crowd
+        if self.facts.rows <= SAMPLE and size >= len(x):
             if whole or not self.facts.gaps:
                 return self.sample
             chosen = self.facts.sample
+        elif size >= len(x):
+            chosen = Sample(x, weight)
+        elif self.facts.rows > SAMPLE and not lot:
+            chosen = Sample(x[:size], torch.ones_like(weight[:size]))
         else:
-            x, weight = self.facts.sample
-            draws = torch.from_numpy(stream(self.plan.seed, "part").random(len(x)))
+            draws = torch.from_numpy(stream(self.plan.seed, "part", lot).random(len(x)))
             at = (-torch.log1p(-draws) / weight).argsort(stable=True)[:size]
             chosen = Sample(x[at], torch.ones_like(weight[at]))
         chosen = self.facts.whole(chosen) if whole else chosen
@@ -149,12 +150,12 @@ class Ground(NamedTuple):
         spread = float(torch.maximum(self.facts.high - self.facts.mean, self.facts.mean - self.facts.low).max())
         return spread < WIDEST and bool((risk(model, torch.float32) < COARSE).all())
 
-    def field(self, size: int, coarse: bool) -> Field:
+    def field(self, size: int, coarse: bool, lot: int = 0) -> Field:
         """Rows to race on: of few data the survey's canonical ones, of many a part, at most the crowd, or all."""
         facts = self.facts
         if facts.rows > SAMPLE and size >= facts.rows:
             return Field(self.rows.coarse() if coarse else self.rows, facts.rows, facts.weight)
-        x, weight = self.part(size, whole=False)
+        x, weight = self.part(size, lot, whole=False)
         rows = Rows(
             Array(x, weight),
             dtype=self.rows.dtype,

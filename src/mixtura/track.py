@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mixtura.converge import Standing
+from mixtura.em import turn
 from mixtura.mixture import Mixture
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
@@ -33,7 +34,7 @@ TWIN_NATS = 0.05
 AGREE, AGREE_NATS = 0.05, 0.5
 """The same two for restarts that have not settled yet, but are on their way to the same optimum."""
 
-MUCH = 2**22
+MUCH = 2**20
 """Rows × components × quadratic features from which float32 saves more than it costs to begin with it."""
 
 
@@ -97,15 +98,16 @@ class Track:
 
     Attributes:
         told: one dict for every start.
-        search: number of the independent search that enters starts.
+        search: number of the search that enters starts.
+        lot: which rows rounds see that see only a part of them.
         interrupted: Ctrl-C has ended a heat: nothing runs any more.
     """
 
     def __init__(self, ground: Ground, settled: Still) -> None:
         self.ground, self.settled = ground, settled
         self.told: list[dict[str, Any]] = []
-        self.search, self.interrupted = 0, False
-        self._fields: dict[tuple[int, bool], Field] = {}
+        self.search, self.lot, self.interrupted = 0, 0, False
+        self._fields: dict[tuple[int, bool, int], Field] = {}
 
     def enter(self, model: Mixture, kinds: Iterable[str], parent: int | None = None) -> Runners:
         """Restarts that join, one of each kind named, made of the start ``parent`` or anew; told of from now on."""
@@ -129,11 +131,30 @@ class Track:
 
     def field(self, rows: int, model: Mixture) -> Field:
         """Rows to run on: in float32 where there is much to count and that is enough."""
-        facts, coarse = self.ground.facts, self._much(rows, model) and self.ground.coarsely(model)
-        which = (min(rows, len(facts.sample.x)) if facts.complete else rows, coarse)
-        if which not in self._fields:
-            self._fields[which] = self.ground.field(rows, coarse)
-        return self._fields[which]
+        return self._field(rows, coarse=self._much(rows, model) and self.ground.coarsely(model))
+
+    def _field(self, rows: int, *, coarse: bool) -> Field:
+        facts = self.ground.facts
+        size = min(rows, len(facts.sample.x)) if facts.complete else rows
+        lot = self.lot if self.partly(size) else 0
+        if (size, coarse, lot) not in self._fields:
+            self._fields = {which: field for which, field in self._fields.items() if which[2] in (0, lot)}
+            self._fields[size, coarse, lot] = self.ground.field(rows, coarse, lot)
+        return self._fields[size, coarse, lot]
+
+    def partly(self, rows: int) -> bool:
+        """So many rows are a part of those there are, another one in each lot."""
+        return rows < min(len(self.ground.facts.crowd.x), BROAD)
+
+    def level(self, heat: Heat) -> float:
+        """What the first runner of a heat comes to on its rows, in their own precision, nats.
+
+        In float32 the bound of one optimum is another by a nat or two, however it was come to.
+        """
+        if heat.field.rows.dtype == self.ground.rows.dtype:
+            return float(heat.standing.bound[0])
+        exact = self._field(heat.field.size, coarse=False)
+        return float(turn(heat.runners.model.take(slice(1)), exact.rows, self.ground.rule).bound[0])
 
     def _much(self, rows: int, model: Mixture) -> bool:
         """Float32 saves more than it costs to begin with it."""
