@@ -260,7 +260,7 @@ def test_history(name: str) -> None:
 def test_starts() -> None:
     model = GaussianMixture(3, n_init=5, init_params="random_from_data", random_state=0).fit(overlapping())
     assert len(model.starts_) == 5
-    told = {"kind", "search", "parent", "begins", "status", "loglik", "n_iter", "lower_bounds", "stages"}
+    told = {"kind", "search", "parent", "begins", "same_as", "status", "loglik", "n_iter", "lower_bounds", "stages"}
     assert all(set(start) == told and start["kind"] == "random_from_data" for start in model.starts_)
     assert all(len(start["lower_bounds"]) == start["n_iter"] for start in model.starts_)
     assert all(start["stages"] == [(600, start["n_iter"])] for start in model.starts_)

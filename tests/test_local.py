@@ -17,6 +17,7 @@ from mixtura.cross import ALIKE, children
 from mixtura.data.array import Array
 from mixtura.em import Likelihood
 from mixtura.family import Gaussian
+from mixtura.kick import kick
 from mixtura.local import Climb, LocalSearch, Peak
 from mixtura.mixture import Mixture
 from mixtura.moves import Halves, Move, Removals, View, Way
@@ -418,16 +419,35 @@ def test_every_kind_of_rows_is_searched(params):
 # ---- independent searches
 
 
-def test_thorough_ends_when_three_searches_agree():
+def test_thorough_ends_when_enough_searches_agree():
     x, _ = pairs(400)
     model = GaussianMixture(4, effort="thorough", random_state=0).fit(x)
-    agree = EFFORTS["thorough"].agree
+    agree, races = EFFORTS["thorough"].agree, EFFORTS["thorough"].races
     assert max(start["search"] for start in model.starts_) == agree - 1 < EFFORTS["thorough"].searches - 1
-    ends = [start["loglik"] for start in model.starts_ if start["status"] == "converged"]
-    assert len(ends) == agree
-    np.testing.assert_allclose(ends, model.loglik_, atol=1e-3)
+    # One of them runs to the end: the others have come to where it was, and say so.
+    (end,) = (at for at, start in enumerate(model.starts_) if start["status"] == "converged")
+    assert model.starts_[end]["search"] == 0
+    again = [start for start in model.starts_ if start["same_as"] is not None]
+    assert [start["search"] for start in again] == list(range(1, agree))
+    assert {start["same_as"] for start in again} == {end}
+    assert {start["search"] for start in model.starts_ if start["kind"] == "kick"} == set(range(races, agree))
     five = GaussianMixture(4, effort="thorough", n_init=5, random_state=0).fit(x)
     assert max(start["search"] for start in five.starts_) == 4
+    assert not any(start["kind"] == "kick" for start in five.starts_), "those of n_init are independent"
+
+
+def test_a_search_ends_at_an_optimum_that_is_known():
+    x, _ = pairs(400)
+    ground = grounds(x)
+    track = Track(ground, Still(1e-5))
+    peak = LocalSearch(track, CLIMB, 0).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
+    before = len(track.told)
+    again = track.enter(peak.heat.runners.model, ["kmeans"])
+    assert LocalSearch(track, CLIMB, 1, [peak]).run(again) is peak
+    assert len(track.told) == before + 1, "no move is made of it again"
+    assert track.told[before]["same_as"] == peak.heat.runners.ids[0]
+    other = LocalSearch(track, CLIMB, 1, [peak]).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
+    assert other is peak, "where moves lead to it, too"
 
 
 def test_agreement_is_with_the_best_sound_one():
@@ -441,6 +461,130 @@ def test_agreement_is_with_the_best_sound_one():
     assert found([worse, one], ground.facts) == 1
     assert found([worse, worse, one], ground.facts) == 1
     assert found([], ground.facts) == 0
+
+
+# ---- rounds see rows of their own
+
+
+@pytest.mark.parametrize("rows", [4000, 8000])
+def test_every_lot_is_other_rows_drawn_by_weight(rows):
+    """Of a small table, whose sample is all of it, and of a larger one, whose crowd is."""
+    weight = np.where(np.arange(rows) % 2, 3.0, 1.0)
+    ground = grounds(np.arange(rows)[:, None] * [1.0, -1.0], components=2, weight=weight)
+    lots = [ground.part(1000, lot) for lot in range(4)]
+    for lot, part in enumerate(lots):
+        assert torch.equal(ground.part(1000, lot).x, part.x), "the same each time"
+        assert torch.equal(ground.part(300, lot).x, part.x[:300]), "a smaller part is the beginning of a larger one"
+        assert torch.equal(part.weight, torch.ones(1000, dtype=torch.float64))
+    drawn = [(part.x + ground.origin)[:, 0].round().long() for part in lots]
+    assert all(len(at.unique()) == 1000 for at in drawn)
+    both = [len(set(one.tolist()) & set(other.tolist())) for one, other in itertools.combinations(drawn, 2)]
+    assert max(both) < 600, "some rows are in two lots, by chance"
+    # Three quarters of the weight are in odd rows, which thin out a little as rows are drawn; sd of a share 0.014.
+    assert all(0.65 < float((at % 2).double().mean()) < 0.79 for at in drawn)
+
+
+def test_every_round_sees_rows_of_its_own():
+    x, _ = pairs(3000)
+    ground = grounds(x)
+    track = Track(ground, Still(1e-5))
+    local = LocalSearch(track, CLIMB, 0)
+    assert local.misses == CLIMB.misses
+    seen = []
+
+    class Telling(LocalSearch):
+        def tried(self, runners, peak):
+            seen.append(track.field(2500, runners.model).rows)
+            assert track.field(2500, runners.model).rows is seen[-1]
+            assert track.field(2**15, runners.model).size == 3000
+            return super().tried(runners, peak)
+
+    Telling(track, CLIMB, 0).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
+    assert track.lot >= len(seen) > CLIMB.misses
+    first = {tuple(rows.held.x[:, 0].tolist()) for rows in seen}
+    assert len(first) == len(seen)
+
+
+def test_where_every_round_sees_all_rows_fewer_do():
+    x, _ = pairs(2500)
+    track = Track(grounds(x), Still(1e-5))
+    assert LocalSearch(track, CLIMB, 0).misses == 2 < CLIMB.misses
+    model = track.enter(stuck(x, "full", track.ground), ["kmeans"]).model
+    whole = track.field(2500, model)
+    track.lot = 1
+    assert track.field(2500, model) is whole is not track.field(2000, model)
+
+
+# ---- kicks
+
+
+@EVERY
+def test_a_kick_moves_several_components(name):
+    x, _ = pairs(160)
+    ground = grounds(x, name)
+    view, p, weight = looked(x, name, components=4)
+    halves = moving.split(view, tensor(np.random.default_rng(3).random((4, 4, 2))), 4, ground)
+    halves = halves._replace(gain=torch.tensor([1.0, -torch.inf, 2.0, 3.0], dtype=torch.float64))
+    draws = tensor([0.5, 0.1, 0.9, 0.3])  # in the order 1, 3, 0, 2, of which 1 cannot be split
+    found = kick(view, halves, draws, 0.99, ground)
+    joint = oracle.responsibilities(x, p)
+    joint[:, [1, 2]] = 0
+    share = joint / joint.sum(1, keepdims=True)
+    first = halves.first.numpy()
+    for half, gone in ((3, 1), (0, 2)):
+        share[:, gone] = (1 - first[half]) * share[:, half]
+        share[:, half] *= first[half]
+    mean = (share * weight[:, None]).T @ x / (weight @ share)[:, None]
+    np.testing.assert_allclose(found.mean[0].numpy(), mean, atol=1e-8)
+    assert kick(view, halves._replace(gain=torch.full((4,), -torch.inf).double()), draws, 0.5, ground) is None
+
+
+@pytest.mark.parametrize("components", range(1, 10))
+def test_kicks_move_from_two_components_to_half_of_them(components):
+    x, _ = pairs(200)
+    view, *_ = looked(x, components=components)
+    ground, even = grounds(x, components=components), torch.zeros(components, 200, dtype=torch.float64)
+    # All components alike, and a half that has all: what was split stays, and the place of what has gone is empty.
+    view, halves = view._replace(joint=even), Halves(even + 1, torch.zeros(components, dtype=torch.float64))
+    draws = tensor(np.random.default_rng(components).random(components))
+    many = []
+    for size in (0.0, 0.5, 0.999999):
+        model = kick(view, halves, draws, size, ground)
+        many.append(0 if model is None else int((model.log_weight[0].exp() < 1e-9).sum()))
+    assert many[0] == (2 if components > 3 else min(1, components - 1))
+    assert many[-1] == components // 2
+    assert many == sorted(many)
+
+
+@pytest.mark.parametrize("name", ["full", "diag", "tied", "VEV"])
+def test_a_search_goes_on_from_a_kick(name):
+    x, labels = sides()
+    ground = grounds(x, name, components=6)
+    track = Track(ground, Still(1e-5))
+    peak = LocalSearch(track, CLIMB._replace(misses=0), 0).run(track.enter(half_right(x, ground, 0), ["kmeans"]))
+    ends = [LocalSearch(track, CLIMB._replace(misses=1), key).kicked(peak) for key in range(6)]
+    kicks = [at for at, start in enumerate(track.told) if start["kind"] == "kick"]
+    assert len(kicks) == len({tuple(track.told[at]["lower_bounds"]) for at in kicks}) == 6, "each is another one"
+    assert {track.told[at]["parent"] for at in kicks} == {peak.heat.runners.ids[0]}
+    best = max(ends, key=lambda end: end.bound)
+    assert best.bound > peak.bound + 20
+    means = (best.heat.runners.model.mean[0] + ground.origin).numpy()
+    centres = np.stack([x[labels == k].mean(0) for k in range(6)])
+    assert np.abs(means[:, None] - centres).max(2).min(0).max() < 0.5, "every cluster has a component of its own"
+
+
+def test_optima_are_compared_in_the_precision_of_the_rows(monkeypatch):
+    """In float32 an optimum may lie a nat beside itself, which is no reason to take it for another."""
+    x, _ = pairs(400)
+    x = x + 300.0
+    monkeypatch.setattr("mixtura.track.MUCH", 1)
+    ground = grounds(x)
+    track = Track(ground, Still(1e-5))
+    peak = LocalSearch(track, CLIMB, 0).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
+    assert peak.heat.field.rows.dtype == torch.float32 != ground.rows.dtype
+    at = peak.heat.runners.model
+    want = float(moving.log_joint(at, ground.sample)[0].logsumexp(0) @ ground.sample.weight)
+    assert peak.bound == pytest.approx(want, rel=1e-12)
 
 
 # ---- optima of different searches are crossed

@@ -118,6 +118,23 @@ def test_crosses_are_told_apart() -> None:
     )
 
 
+def test_kicks_are_told_apart() -> None:
+    gm = moved([(0, None), (0, 0), (1, None), (2, 1), (3, 1), (3, 4)], {1: -5.0, 5: -6.0})
+    for at in (3, 4):
+        gm.starts_[at]["kind"] = "kick"
+    gm.starts_[2]["same_as"] = gm.starts_[3]["same_as"] = 1
+    told = "2 starts raced; 1 of the 4 moves and kicks tried by local search led to the best; "
+    assert words.how_found(gm) == (
+        f"{told}2 of the 2 independent searches and 1 of the 2 from kicks came to the same optimum; seed 3, 7 "
+        "iterations."
+    )
+    gm.starts_[2]["same_as"] = gm.starts_[3]["same_as"] = 5
+    assert words.how_found(gm) == (
+        f"{told}the best of 2 independent searches and 2 from kicks, which no other reached; seed 3, 7 iterations."
+    )
+    assert words.tries([{"kind": kind} for kind in ("kick", "cross", "kmeans", "move")]) == "moves, crosses and kicks"
+
+
 def moved(moves: list[tuple[int, int | None]], ends: dict[int, float]) -> GaussianMixture:
     """A fit with starts and moves, each with its search and parent, some of which were run to the end."""
     gm = model(1)

@@ -68,8 +68,8 @@ class GaussianMixture(PublishedMixture):
             scikit-learn).
         effort: how hard to look: ``"quick"``, a race of a few starts, for exploring; ``"standard"``, a race and then
             local search, which takes a component away and splits another one until that gains nothing (Ueda et al.
-            2000); ``"thorough"``, such searches one after the other, whose optima are crossed, until three have come to
-            the best one (eight at most).
+            2000); ``"thorough"``, such searches one after the other, from a second race and then from kicks of the best
+            optimum, with which other ones are crossed, until four have come to it (sixteen at most).
         weights_init: (K,) starting weights. Giving any of these three makes one start, the rest of it from k-means
             (begun at ``means_init`` where given); ``n_init`` and ``init_params`` then have no effect.
         means_init: (K, D) starting means.
@@ -107,11 +107,12 @@ class GaussianMixture(PublishedMixture):
         status_: ``"converged"``, ``"max_iter"``, ``"degenerate"`` where a component cannot be believed, or
             ``"interrupted"``: Ctrl-C leaves the estimator fitted as far as it had come, and is raised on.
         history_: dict of ``loglik`` and ``gain`` at each iteration, in nats.
-        starts_: one dict for each start, and each ``"move"`` and ``"cross"`` of local search: ``kind``; ``search``, the
-            number of its search; ``parent``, of a move the start that it was made of, and ``begins``, the iterations
-            behind that; ``status`` (as ``status_``, or ``"dropped"`` on the way); ``loglik`` of all rows, NaN where it
-            was dropped; ``n_iter`` and ``lower_bounds``, the mean log likelihood at each of its iterations;
-            ``stages``, pairs of how many rows it looked at for how many iterations.
+        starts_: one dict for each start, and each ``"move"``, ``"cross"`` and ``"kick"`` of local search: ``kind``;
+            ``search``, the number of its search; ``parent``, of these the start that it was made of, and ``begins``,
+            the iterations behind that; ``same_as``, the start that had come to the same optimum before, if any;
+            ``status`` (as ``status_``, or ``"dropped"`` on the way); ``loglik`` of all rows, NaN where it was dropped;
+            ``n_iter`` and ``lower_bounds``, the mean log likelihood at each of its iterations; ``stages``, pairs of how
+            many rows it looked at for how many iterations.
         seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
         source_: where it was fitted to a :class:`Source`: ``columns``, and ``steps``, what was done to their values.

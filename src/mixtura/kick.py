@@ -13,14 +13,12 @@ LEAST = 2
 """Fewest components that are moved: one is what a move does."""
 
 
-def kick(
-    view: View, halves: Halves, draws: Float64[Tensor, "K"], size: float, ground: Ground
-) -> Mixture | None:
+def kick(view: View, halves: Halves, draws: Float64[Tensor, "K"], size: float, ground: Ground) -> Mixture | None:
     """A mixture of which some components, up to half of them, have gone and as many others are split.
 
-    Which and how many are drawn at random: what promises most, moves have tried. Where local search goes on from kicks of
-    the best optimum so far, it comes further than from as many new starts, because most of that optimum is right (iterated
-    local search: Lourenço, Martin & Stützle 2003).
+    Which and how many are drawn at random: what promises most, moves have tried. Where local search goes on from kicks
+    of the best optimum so far, it comes further than from as many new starts, because most of that optimum is right
+    (iterated local search: Lourenço, Martin & Stützle 2003).
 
     Args:
         view: an optimum, seen by a sample.

@@ -1,6 +1,7 @@
 """Local search: from a race's leader, one component is taken away and another one split, where the rows ask for it."""
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -8,13 +9,14 @@ import torch
 
 from mixtura.cross import children
 from mixtura.draws import stream
+from mixtura.kick import kick
 from mixtura.mixture import Mixture
 from mixtura.moves import HOPELESS, Move, Removals, View, chosen, removed, seen, split, started
 from mixtura.record import Record
 from mixtura.running import heat
 from mixtura.sound import soundness
 from mixtura.survey import Sample
-from mixtura.track import AGREE, Heat, Round, Runners, Track, twins
+from mixtura.track import AGREE, AGREE_NATS, Heat, Round, Runners, Track, twins
 
 GAIN = 0.5
 """Nats by which a move must be better to be made."""
@@ -31,7 +33,8 @@ class Climb(NamedTuple):
     """How a local search goes on.
 
     Attributes:
-        misses: rounds in a row without gain that end it.
+        misses: rounds in a row without gain that end it; half as many where each of them sees all rows, so that they
+            differ only in how components are split.
         sample: how many rows moves are made from.
         splits: in how many ways each component is split.
         settling: passes that the two halves of a component run alone.
@@ -58,8 +61,8 @@ class Peak:
 
     def __init__(self, heat: Heat, track: Track, sample: int) -> None:
         self.heat, self.track, self.sample = heat, track, sample
-        self.bound = float(heat.standing.bound[0])
-        self._levels: dict[tuple[int, int], float] = {}
+        self.bound = track.level(heat)
+        self._levels: dict[tuple[int, int, int], float] = {}
 
     @cached_property
     def sound(self) -> bool:
@@ -70,7 +73,10 @@ class Peak:
     @cached_property
     def view(self) -> View:
         """What it says of a sample, on the CPU."""
-        sample = Sample(*(t.cpu() for t in self.track.ground.part(self.sample)))
+        return self.seen_by(Sample(*(t.cpu() for t in self.track.ground.part(self.sample, self.track.lot))))
+
+    def seen_by(self, sample: Sample) -> View:
+        """What it says of these rows, on the CPU."""
         return seen(self.heat.runners.model.to("cpu"), sample)
 
     @cached_property
@@ -81,8 +87,8 @@ class Peak:
     def level(self, now: Round, other: Heat) -> float:
         """What it comes to on the rows of another heat, in as many passes, nats."""
         if other.field.size == self.heat.field.size:
-            return self.bound
-        key = (now.rows, now.passes)
+            return float(self.heat.standing.bound[0])
+        key = (now.rows, now.passes, self.track.lot)
         if key not in self._levels:
             model, ground = self.heat.runners.model, self.track.ground
             there = heat(model, other.field.rows, ground, self.track.settled, min(now.passes, ground.plan.passes))
@@ -93,6 +99,10 @@ class Peak:
         """Another heat's first runner is at the same place."""
         both = Record.cat([self.heat.runners.model, other.runners.model.take(slice(1))])
         return bool(twins(both, self.track.ground.facts, AGREE)[0, 1])
+
+    def found(self, other: "Peak") -> bool:
+        """The other is the same optimum."""
+        return abs(self.bound - other.bound) <= AGREE_NATS and self.same(other.heat)
 
     def bettered(self, other: "Peak") -> bool:
         """The other is sound, and higher by what makes a difference, unless this one is not sound itself."""
@@ -112,14 +122,21 @@ class LocalSearch:
         track: where moves run.
         climb: how many.
         key: number that keys the random draws.
+        known: optima from which moves have been made: a search that comes to one of them ends there.
 
     Attributes:
         rounds: how many rounds of moves were made.
     """
 
-    def __init__(self, track: Track, climb: Climb, key: int) -> None:
-        self.track, self.climb, self.key = track, climb, key
+    def __init__(self, track: Track, climb: Climb, key: int, known: Sequence[Peak] = ()) -> None:
+        self.track, self.climb, self.key, self.known = track, climb, key, known
         self.rounds = 0
+
+    @property
+    def misses(self) -> int:
+        """Rounds in a row without gain that end the search."""
+        first, *_ = self.climb.heats
+        return self.climb.misses if self.track.partly(first.rows) else (self.climb.misses + 1) // 2
 
     def run(self, runners: Runners) -> Peak:
         """From a leader to an optimum that no move has bettered; Ctrl-C ends it with the best so far."""
@@ -127,11 +144,25 @@ class LocalSearch:
         heat = self.track.heat(runners, last.rows, self.track.ground.plan.passes)
         return self.onward(Peak(heat, self.track, self.climb.sample))
 
+    def kicked(self, peak: Peak) -> Peak:
+        """From an optimum of which several components have been moved at once to one that no move has bettered."""
+        ground, climb, components = self.track.ground.on_host, self.climb, peak.heat.runners.model.shape[1]
+        random = stream(ground.plan.seed, "kick", self.key)
+        draws = torch.from_numpy(random.random((climb.splits, components, 2)))
+        halves = split(peak.view, draws, climb.settling, ground)
+        model = kick(peak.view, halves, torch.from_numpy(random.random(components)), random.random(), ground)
+        if model is None:
+            return peak
+        return self.run(self.entered(model, "kick", peak))
+
     def onward(self, peak: Peak) -> Peak:
-        """From an optimum to one that no move has bettered."""
+        """From an optimum to one that no move has bettered, be it a known one."""
         tried: set[Move] = set()
         misses = 0
-        while misses < self.climb.misses and not self.track.interrupted:
+        while misses < self.misses and not self.track.interrupted:
+            if not misses and (old := self.recalled(peak)) is not None:
+                return old
+            self.track.lot += 1
             moves, model = self.moves(peak, tried)
             if model is None:
                 break
@@ -148,12 +179,19 @@ class LocalSearch:
         components = best.heat.runners.model.shape[1]
         for turn in range(TURNS):
             draws = stream(ground.plan.seed, "cross", self.key, turn).random((many, components))
-            model = children(peak.view, other.view, torch.from_numpy(draws), ground)
+            model = children(peak.view, other.seen_by(peak.view.sample), torch.from_numpy(draws), ground)
             child = None if model is None else self.tried(self.entered(model, "cross", peak), peak)
             if child is None or self.track.interrupted:
                 break
             peak, other = child, peak
         return best if peak is best else self.onward(peak)
+
+    def recalled(self, peak: Peak) -> Peak | None:
+        """The known optimum that this one is, if any."""
+        old = next((old for old in self.known if old.found(peak)), None)
+        if old is not None:
+            self.track.told[peak.heat.runners.ids[0]]["same_as"] = old.heat.runners.ids[0]
+        return old
 
     def entered(self, model: Mixture, kind: str, parent: Peak) -> Runners:
         """What was made of an optimum, where the rows are counted."""

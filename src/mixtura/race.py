@@ -25,7 +25,8 @@ class Effort(NamedTuple):
         rounds: what they run; the better ones go on.
         per_row: nats a row that the end may leave to gain.
         climb: how a local search goes on from the leader; None is none.
-        searches: most independent searches.
+        searches: most searches.
+        races: so many of them, the first, are independent, with a race each; the others begin at a kick of the best.
         agree: as many of them that have come to the best optimum end it.
         children: how many are made of the best optimum and that of each further search, where they differ.
     """
@@ -36,6 +37,7 @@ class Effort(NamedTuple):
     per_row: float
     climb: Climb | None = None
     searches: int = 1
+    races: int = 1
     agree: int = 1
     children: int = 0
 
@@ -71,7 +73,7 @@ STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB)
 EFFORTS: dict[str, Effort] = {
     "quick": QUICK,
     "standard": STANDARD,
-    "thorough": STANDARD._replace(searches=8, agree=3, children=24),
+    "thorough": STANDARD._replace(searches=16, races=2, agree=4, children=24),
 }
 """What ``effort`` stands for."""
 
@@ -118,7 +120,7 @@ class Race:
     def line_up(self) -> Runners:
         """The starts, told of from now on."""
         ground, opening = self.track.ground, self.effort.opening
-        sample, seen = ground.part(self.effort.sample), self.first
+        sample, seen = ground.part(self.effort.sample, self.track.lot), self.first
         lined: list[Mixture] = []
         waiting: list[Tensor] = []
         for kind, count in opening.items():

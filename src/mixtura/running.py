@@ -39,7 +39,7 @@ def entry(kind: str, search: int = 0, parent: int | None = None, begins: int = 0
         parent: the start whose mixture it was made of, if any.
         begins: how many passes lie behind that mixture.
     """
-    place = {"kind": kind, "search": search, "parent": parent, "begins": begins}
+    place = {"kind": kind, "search": search, "parent": parent, "begins": begins, "same_as": None}
     return place | {"status": "dropped", "loglik": math.nan, "n_iter": 0, "lower_bounds": [], "stages": []}
 
 

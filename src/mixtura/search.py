@@ -28,14 +28,16 @@ def plain(starts: Callable[[Ground], Mixture], kind: str) -> Callable[[Ground], 
 def searches(
     effort: Effort, count: int | None = None, begun: Mixture | None = None, kind: str = "fit"
 ) -> Callable[[Ground], Found]:
-    """Independent searches, each a race with starts of its own and a local search from its leader.
+    """Searches one after the other, each a local search from the leader of a race of its own or from a kick.
 
     Args:
         effort: how hard each of them looks.
-        count: how many; None is as many as the effort says, ended when the best optimum was found often enough.
+        count: how many independent ones; None is as many searches as the effort says, ended when the best optimum was
+            found often enough, and of these only some are independent: the others begin at a kick of the best optimum.
         begun: a fit, in the coordinates of the data, that the first of them goes on from instead of a race's leader.
         kind: what that is called among the starts.
     """
+    races = effort.races if count is None else count
 
     def search(ground: Ground) -> Found:
         track = Track(ground, effort.settled)
@@ -43,32 +45,42 @@ def searches(
         peaks: list[Peak] = []
         for number in range(effort.searches if count is None else count):
             track.search = number
-            if begun is not None and number == 0:
-                runners, easy = track.enter(begun.shifted(-ground.origin).to(ground.rows.home), [kind]), False
+            local = None if effort.climb is None else LocalSearch(track, effort.climb, number, peaks)
+            if local is not None and peaks and number >= races:
+                peaks += crossed(local, local.kicked(highest(peaks)), peaks, effort.children)
             else:
-                race = Race(track, effort, number * effort.starts)
-                runners = race.run()
-                # Where all starts agree, a single search leaves it at that; several look on.
-                easy = race.agreed and effort.searches == 1
-            if effort.climb is None or not ground.plan.passes or easy or track.interrupted:
-                ends.append(runners)
-            else:
-                local = LocalSearch(track, effort.climb, number)
-                peaks += climbed(local, runners.pick([0]), peaks, effort.children)
+                given = begun if number == 0 else None
+                runners, easy = led(track, effort, number) if given is None else (went_on(track, given, kind), False)
+                if local is None or not ground.plan.passes or easy or track.interrupted:
+                    ends.append(runners)
+                else:
+                    peaks += crossed(local, local.run(runners.pick([0])), peaks, effort.children)
             if track.interrupted or (count is None and found(peaks, ground.facts) >= effort.agree):
                 break
-        return track.home_stretch(joined([*ends, *(peak.heat.runners for peak in peaks)]))
+        # A search that comes to a known optimum gives it back.
+        return track.home_stretch(joined([*ends, *(peak.heat.runners for peak in dict.fromkeys(peaks))]))
 
     return search
 
 
-def climbed(local: LocalSearch, leader: Runners, before: list[Peak], children: int) -> list[Peak]:
-    """Where a local search comes to, and a better place where crossing that with the best so far leads to one."""
-    peak = local.run(leader)
+def led(track: Track, effort: Effort, number: int) -> tuple[Runners, bool]:
+    """What a race sends on, and whether to leave it at that: where all starts agree a single search does."""
+    race = Race(track, effort, number * effort.starts)
+    runners = race.run()
+    return runners, race.agreed and effort.searches == 1
+
+
+def went_on(track: Track, begun: Mixture, kind: str) -> Runners:
+    """A fit to go on from."""
+    return track.enter(begun.shifted(-track.ground.origin).to(track.ground.rows.home), [kind])
+
+
+def crossed(local: LocalSearch, peak: Peak, before: list[Peak], children: int) -> list[Peak]:
+    """Where a search has come to, and a better place where crossing that with the best so far leads to one."""
     if not (before and children) or local.track.interrupted:
         return [peak]
     best = highest(before)
-    if best.same(peak.heat) and abs(best.bound - peak.bound) <= AGREE_NATS:
+    if best is peak or best.found(peak):
         return [peak]
     first, second = (peak, best) if best.bettered(peak) else (best, peak)
     child = local.crossed(first, second, children)

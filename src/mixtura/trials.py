@@ -238,5 +238,6 @@ class Tries:
 
 
 def after(starts: list[dict[str, Any]], many: int) -> list[dict[str, Any]]:
-    """What is told of starts that come after others: their parents' places among all."""
-    return [{**start, "parent": None if start["parent"] is None else start["parent"] + many} for start in starts]
+    """What is told of starts that come after others: the places it names are those among all."""
+    placed = ("parent", "same_as")
+    return [{**start, **{key: start[key] + many for key in placed if start[key] is not None}} for start in starts]

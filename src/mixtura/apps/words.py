@@ -239,7 +239,7 @@ def _ends(model: Any, starts: list[Any]) -> tuple[list[Any], list[Any], list[Any
 
 
 def made(start: dict[str, Any]) -> bool:
-    """A move or a cross of local search, unlike a start that raced."""
+    """A move, a cross or a kick of local search, unlike a start that raced."""
     return start.get("parent") is not None
 
 
@@ -258,19 +258,34 @@ def _searched(model: Any, starts: list[Any]) -> str:
     ended, _, reached = _ends(model, starts)
     tried = sum(map(made, starts))
     lent = any(start["kind"] in KINDS[1:] for start in ended)
-    what = "moves and crosses" if any(start["kind"] == "cross" for start in starts) else "moves"
+    what = tries(starts)
     line = lineage(starts, starts.index(reached[0]))[:-1] if reached else []
     better = f"{len(line)} of the {tried} {what} tried by local search led to the best"
     found = better if line else f"none of the {tried} {what} tried by local search was better"
     raced = f"{_lent(starts) if lent else _raced(starts)}; {found}"
-    count, same = len({s["search"] for s in ended}), len({s["search"] for s in reached})
-    if count == 1:
+    every, kicked = {s["search"] for s in starts}, {s["search"] for s in starts if s["kind"] == "kick"}
+    if len(every) == 1:
         return raced
-    if same > 1:
-        return f"{raced}; {same} of the {count} independent searches came to the same optimum"
-    crossed = any(starts[i]["kind"] == "cross" for i in line)
-    how = "found by crossing the optima of two of" if crossed else "the best of"
-    return f"{raced}; {how} {count} independent searches, which no other reached"
+    best = {at for at, start in enumerate(starts) if any(start is end for end in reached)}
+    came = {s["search"] for at, s in enumerate(starts) if at in best or s.get("same_as") in best}
+    if len(came) > 1:
+        kicks = f" and {len(came & kicked)} of the {len(kicked)} from kicks" if kicked else ""
+        one = len(every - kicked)
+        return f"{raced}; {len(came - kicked)} of the {one} independent searches{kicks} came to the same optimum"
+    kicks = f" and {len(kicked)} from kicks" if kicked else ""
+    how = "found by crossing the optima of two of" if any(starts[i]["kind"] == "cross" for i in line) else "the best of"
+    return f"{raced}; {how} {len(every - kicked)} independent searches{kicks}, which no other reached"
+
+
+TRIES = {"move": "moves", "cross": "crosses", "kick": "kicks"}
+"""What local search makes of optima."""
+
+
+def tries(starts: list[Any]) -> str:
+    """What local search tried."""
+    kinds = {start["kind"] for start in starts}
+    *most, last = (what for kind, what in TRIES.items() if kind in kinds or kind == "move")
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def lineage(starts: list[Any], at: int) -> list[int]:

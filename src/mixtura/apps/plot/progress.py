@@ -10,7 +10,7 @@ import numpy as np
 from mixtura.apps.plot.canvas import dress, key, new_axes, tell
 from mixtura.apps.plot.marginal import mixture_of
 from mixtura.apps.plot.palette import GREY, INK, darker, look
-from mixtura.apps.words import lineage, made
+from mixtura.apps.words import lineage, made, tries
 
 ENDS = {"converged": "o", "max_iter": "^", "degenerate": "X", "interrupted": "s", "dropped": "|"}
 """Marker at the end of a start, by its status."""
@@ -107,8 +107,7 @@ def _said(told: list[dict[str, Any]], best: int | None) -> Iterator[str]:
     ended = [start for start in told if math.isfinite(start["loglik"])]
     tried = sum(map(made, told))
     if best is not None and tried:
-        what = "moves and crosses" if any(start["kind"] == "cross" for start in told) else "moves"
-        yield f"local search: {len(lineage(told, best)) - 1} of {tried} {what} led to the best"
+        yield f"local search: {len(lineage(told, best)) - 1} of {tried} {tries(told)} led to the best"
     if best is not None:
         top, count = told[best], len(ended)
         near = sum(abs(start["loglik"] - top["loglik"]) <= SAME for start in ended if start["status"] == top["status"])

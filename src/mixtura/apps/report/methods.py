@@ -162,12 +162,18 @@ def _starts(facts: Facts) -> Iterator[Said]:
     else:
         yield f"EM was started {len(raced)} times{seed}: {each}; {kept}.", ()
     if moves:
-        searches = len({start["search"] for start in starts})
+        searches = len({start["search"] for start in raced})
         each = "the best one" if searches == 1 else f"the best one of each of {searches} independent searches"
         yield (
             f"From {each}, local search tried {moves} moves that take one component away and split "
             f"another one, and kept those that were sound and better ({references.MOVES.short}).",
             (references.MOVES,),
+        )
+    if kicks := _kind(starts, "kick"):
+        yield (
+            f"It went on from {kicks} kicks of the best optimum so far, several of whose components were moved at once "
+            f"({references.KICK.short}).",
+            (references.KICK,),
         )
     if crosses := _kind(starts, "cross"):
         yield (

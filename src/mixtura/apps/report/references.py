@@ -72,6 +72,11 @@ CROSS = Reference(
     "Pernkopf F, Bouchaffra D (2005). Genetic-based EM algorithm for learning Gaussian mixture models. IEEE "
     "Transactions on Pattern Analysis and Machine Intelligence 27, 1344–1348. doi:10.1109/TPAMI.2005.162",
 )
+KICK = Reference(
+    "Lourenço et al. 2003",
+    "Lourenço HR, Martin OC, Stützle T (2003). Iterated local search. In Glover F, Kochenberger GA (eds), Handbook of "
+    "Metaheuristics, 320–353. Springer. doi:10.1007/0-306-48056-5_11",
+)
 SCHWARZ = Reference(
     "Schwarz 1978",
     "Schwarz G (1978). Estimating the dimension of a model. The Annals of Statistics 6, 461–464. "
