@@ -33,8 +33,7 @@ class Climb(NamedTuple):
     """How a local search goes on.
 
     Attributes:
-        misses: rounds in a row without gain that end it; half as many where each of them sees all rows, so that they
-            differ only in how components are split.
+        misses: rounds in a row without gain that end it.
         sample: how many rows moves are made from.
         splits: in how many ways each component is split.
         settling: passes that the two halves of a component run alone.
@@ -132,12 +131,6 @@ class LocalSearch:
         self.track, self.climb, self.key, self.known = track, climb, key, known
         self.rounds = 0
 
-    @property
-    def misses(self) -> int:
-        """Rounds in a row without gain that end the search."""
-        first, *_ = self.climb.heats
-        return self.climb.misses if self.track.partly(first.rows) else (self.climb.misses + 1) // 2
-
     def run(self, runners: Runners) -> Peak:
         """From a leader to an optimum that no move has bettered; Ctrl-C ends it with the best so far."""
         *_, last = self.climb.heats
@@ -159,7 +152,7 @@ class LocalSearch:
         """From an optimum to one that no move has bettered, be it a known one."""
         tried: set[Move] = set()
         misses = 0
-        while misses < self.misses and not self.track.interrupted:
+        while misses < self.climb.misses and not self.track.interrupted:
             if not misses and (old := self.recalled(peak)) is not None:
                 return old
             self.track.lot += 1

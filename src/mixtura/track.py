@@ -136,15 +136,12 @@ class Track:
     def _field(self, rows: int, *, coarse: bool) -> Field:
         facts = self.ground.facts
         size = min(rows, len(facts.sample.x)) if facts.complete else rows
-        lot = self.lot if self.partly(size) else 0
+        # A part of them is another one in each lot.
+        lot = self.lot if size < min(len(facts.crowd.x), BROAD) else 0
         if (size, coarse, lot) not in self._fields:
             self._fields = {which: field for which, field in self._fields.items() if which[2] in (0, lot)}
             self._fields[size, coarse, lot] = self.ground.field(rows, coarse, lot)
         return self._fields[size, coarse, lot]
-
-    def partly(self, rows: int) -> bool:
-        """So many rows are a part of those there are, another one in each lot."""
-        return rows < min(len(self.ground.facts.crowd.x), BROAD)
 
     def level(self, heat: Heat) -> float:
         """What the first runner of a heat comes to on its rows, in their own precision, nats.
