@@ -456,11 +456,11 @@ def test_agreement_is_with_the_best_sound_one():
     track = Track(ground, Still(1e-5))
     one = LocalSearch(track, CLIMB, 0).run(track.enter(stuck(x, "full", ground), ["kmeans"]))
     worse = Peak(track.heat(track.enter(stuck(x, "full", ground), ["kmeans"]), 2**15, 50), track, CLIMB.sample)
-    assert found([one, one], ground.facts) == 2
-    assert found([one, worse, one], ground.facts) == 2
-    assert found([worse, one], ground.facts) == 1
-    assert found([worse, worse, one], ground.facts) == 1
-    assert found([], ground.facts) == 0
+    assert found([one, one]) == 2
+    assert found([one, worse, one]) == 2
+    assert found([worse, one]) == 1
+    assert found([worse, worse, one]) == 1
+    assert found([]) == 0
 
 
 # ---- rounds see rows of their own

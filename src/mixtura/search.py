@@ -6,10 +6,8 @@ from mixtura.local import LocalSearch, Peak
 from mixtura.mixture import Mixture
 from mixtura.plan import Found, Ground
 from mixtura.race import EFFORTS, Effort, Race
-from mixtura.record import Record
 from mixtura.running import entry, finish
-from mixtura.survey import Survey
-from mixtura.track import AGREE, AGREE_NATS, Runners, Track, joined, twins
+from mixtura.track import Runners, Track, joined
 
 __all__ = ["EFFORTS", "plain", "searches"]
 
@@ -49,13 +47,15 @@ def searches(
             if local is not None and peaks and number >= races:
                 peaks += crossed(local, local.kicked(highest(peaks)), peaks, effort.children)
             else:
-                given = begun if number == 0 else None
-                runners, easy = led(track, effort, number) if given is None else (went_on(track, given, kind), False)
+                if begun is not None and number == 0:
+                    runners, easy = track.enter(begun.shifted(-ground.origin).to(ground.rows.home), [kind]), False
+                else:
+                    runners, easy = led(track, effort, number)
                 if local is None or not ground.plan.passes or easy or track.interrupted:
                     ends.append(runners)
                 else:
                     peaks += crossed(local, local.run(runners.pick([0])), peaks, effort.children)
-            if track.interrupted or (count is None and found(peaks, ground.facts) >= effort.agree):
+            if track.interrupted or (count is None and found(peaks) >= effort.agree):
                 break
         # A search that comes to a known optimum gives it back.
         return track.home_stretch(joined([*ends, *(peak.heat.runners for peak in dict.fromkeys(peaks))]))
@@ -68,11 +68,6 @@ def led(track: Track, effort: Effort, number: int) -> tuple[Runners, bool]:
     race = Race(track, effort, number * effort.starts)
     runners = race.run()
     return runners, race.agreed and effort.searches == 1
-
-
-def went_on(track: Track, begun: Mixture, kind: str) -> Runners:
-    """A fit to go on from."""
-    return track.enter(begun.shifted(-track.ground.origin).to(track.ground.rows.home), [kind])
 
 
 def crossed(local: LocalSearch, peak: Peak, before: list[Peak], children: int) -> list[Peak]:
@@ -92,10 +87,8 @@ def highest(peaks: list[Peak]) -> Peak:
     return max(peaks, key=lambda peak: (peak.sound, peak.bound))
 
 
-def found(peaks: list[Peak], facts: Survey) -> int:
+def found(peaks: list[Peak]) -> int:
     """How many searches have come to the best of these optima; 0 where it is not sound."""
     if not peaks or not (best := highest(peaks)).sound:
         return 0
-    near = [peak for peak in peaks if peak.sound and abs(peak.bound - best.bound) <= AGREE_NATS]
-    alike = twins(Record.cat([peak.heat.runners.model for peak in [best, *near]]), facts, AGREE)[0, 1:]
-    return int(alike.sum())
+    return sum(peak.sound and best.found(peak) for peak in peaks)
