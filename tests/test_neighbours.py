@@ -9,7 +9,7 @@ import pytest
 from comparison.sets import load, numbers
 
 from mixtura import GaussianMixture, MixtureSearch
-from mixtura.apps import words
+from mixtura.apps import sought
 from mixtura.cells import UNSOUND, Cell, table
 from mixtura.covariance import STRUCTURES, structure
 from mixtura.neighbours import KINDS, below, neighbours, simpler
@@ -132,9 +132,9 @@ def test_starts_tell_of_neighbours(monkeypatch):
         assert max(ended) == model.loglik_, "the one that won is told of"
     lent = [model for model in models if model.starts_[-1]["kind"] in KINDS]
     assert {start["kind"] for model in lent for start in model.starts_} >= {"kmeans", "fit", "simpler", "smaller"}
-    assert any("neighbouring models" in words.how_found(model) for model in lent)
+    assert any("neighbouring models" in sought.how_found(model) for model in lent)
     for model in models:
-        assert "15 starts raced" in words.how_found(model)
+        assert "15 starts raced" in sought.how_found(model)
     lines: list[str] = []
     again = searched(load("diabetes_corrected"), range(1, 7), ["full", "diag"], progress=lines.append)
     np.testing.assert_array_equal(again.table_["loglik"], search.table_["loglik"])
@@ -154,13 +154,13 @@ def test_only_what_may_win_is_searched_on():
         search = searched(load("iris"), range(1, 6), ["full", "diag", "tied"], quick=False)
     best = search.table_["bic"].min()
     for trial in kept[-1]:
-        moved = any(words.made(start) for start in trial.model.starts_)
+        moved = any(sought.made(start) for start in trial.model.starts_)
         if trial.value("bic") <= best + REACH and trial.cell.n_components > 1:
             assert moved, trial.cell
         if trial.value("bic") > best + 10 * REACH:
             assert not moved, trial.cell
-    assert any(words.made(start) for start in search.best_estimator_.starts_)
-    assert "tried by local search" in words.how_found(search.best_estimator_)
+    assert any(sought.made(start) for start in search.best_estimator_.starts_)
+    assert "tried by local search" in sought.how_found(search.best_estimator_)
     for trial in kept[-1]:
         for at, start in enumerate(trial.model.starts_):
             assert start["parent"] is None or start["parent"] < at, "a parent comes before what is made of it"
@@ -183,7 +183,7 @@ def test_the_winner_is_the_one_of_searches_of_every_model(name):
 def test_thorough_searches_agree_on_the_winner():
     template = GaussianMixture(effort="thorough")
     found = MixtureSearch((1, 2, 3), "full", estimator=template, random_state=0).fit(load("iris"))
-    assert "2 of the 2 independent searches and 2 of the 2 from kicks came to the same optimum" in words.how_found(
+    assert "2 of the 2 independent searches and 2 of the 2 from kicks came to the same optimum" in sought.how_found(
         found.best_estimator_
     )
 

@@ -9,7 +9,7 @@ from comparison.sets import load
 from sklearn.metrics import fowlkes_mallows_score
 
 from mixtura import GaussianMixture, MixtureSearch
-from mixtura.apps import words
+from mixtura.apps import sought
 from mixtura.apps.report.methods import methods
 from mixtura.stability import REFITS, fowlkes_mallows
 from mixtura.trials import REFIT
@@ -96,7 +96,7 @@ def test_words_tell_of_refits(effort):
         MixtureSearch((2, 3), "full", "stability", estimator=template, random_state=0).fit(clusters()).best_estimator_
     )
     assert best.starts_[0]["kind"] == REFIT
-    told, paragraph = words.how_found(best), methods(best)
+    told, paragraph = sought.how_found(best), methods(best)
     assert told.startswith("The best of 10 refits went on")
     assert ("moves tried by local search" in told) == (effort == "standard")
     assert "EM was started once, from the best of 10 refits" in paragraph

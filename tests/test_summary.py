@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mixtura import GaussianMixture, MixtureSearch
-from mixtura.apps import words
+from mixtura.apps import sought, words
 from mixtura.covariance import STRUCTURES
 
 EVIL = '<script>alert("x")</script>&<b>'
@@ -106,13 +106,13 @@ DROPPED = ("dropped", math.nan)
     ],
 )
 def test_how_it_was_found(statuses: list[tuple[str, float]], sentence: str) -> None:
-    assert words.how_found(started(statuses, -5.0)) == sentence
+    assert sought.how_found(started(statuses, -5.0)) == sentence
 
 
 def test_crosses_are_told_apart() -> None:
     gm = moved([(0, None), (1, None), (1, 0), (2, None)], {0: -6.0, 1: -7.0, 2: -5.0, 3: -8.0})
     gm.starts_[2]["kind"] = "cross"
-    assert words.how_found(gm) == (
+    assert sought.how_found(gm) == (
         "3 starts raced; 1 of the 1 moves and crosses tried by local search led to the best; found by crossing the "
         "optima of two of 3 independent searches, which no other reached; seed 3, 7 iterations."
     )
@@ -124,15 +124,15 @@ def test_kicks_are_told_apart() -> None:
         gm.starts_[at]["kind"] = "kick"
     gm.starts_[2]["same_as"] = gm.starts_[3]["same_as"] = 1
     told = "2 starts raced; 1 of the 4 moves and kicks tried by local search led to the best; "
-    assert words.how_found(gm) == (
+    assert sought.how_found(gm) == (
         f"{told}2 of the 2 independent searches and 1 of the 2 from kicks came to the same optimum; seed 3, 7 "
         "iterations."
     )
     gm.starts_[2]["same_as"] = gm.starts_[3]["same_as"] = 5
-    assert words.how_found(gm) == (
+    assert sought.how_found(gm) == (
         f"{told}the best of 2 independent searches and 2 from kicks, which no other reached; seed 3, 7 iterations."
     )
-    assert words.tries([{"kind": kind} for kind in ("kick", "cross", "kmeans", "move")]) == "moves, crosses and kicks"
+    assert sought.tries([{"kind": kind} for kind in ("kick", "cross", "kmeans", "move")]) == "moves, crosses and kicks"
 
 
 def moved(moves: list[tuple[int, int | None]], ends: dict[int, float]) -> GaussianMixture:
@@ -176,7 +176,7 @@ def moved(moves: list[tuple[int, int | None]], ends: dict[int, float]) -> Gaussi
     ],
 )
 def test_how_it_was_searched(moves: Any, ends: Any, sentence: str) -> None:
-    assert words.how_found(moved(moves, ends)) == f"{sentence}; seed 3, 7 iterations."
+    assert sought.how_found(moved(moves, ends)) == f"{sentence}; seed 3, 7 iterations."
 
 
 def test_the_race_tells_its_own_story() -> None:

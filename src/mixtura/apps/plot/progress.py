@@ -10,7 +10,7 @@ import numpy as np
 from mixtura.apps.plot.canvas import dress, key, new_axes, tell
 from mixtura.apps.plot.marginal import mixture_of
 from mixtura.apps.plot.palette import GREY, INK, darker, look
-from mixtura.apps.words import lineage, made, tries
+from mixtura.apps.sought import lineage, made, tries
 
 ENDS = {"converged": "o", "max_iter": "^", "degenerate": "X", "interrupted": "s", "dropped": "|"}
 """Marker at the end of a start, by its status."""

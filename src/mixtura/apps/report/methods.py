@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mixtura.apps import words
+from mixtura.apps import sought, words
 from mixtura.apps.report import references
 from mixtura.apps.report.figures import share
 from mixtura.apps.report.references import Reference
@@ -148,7 +148,7 @@ def _starts(facts: Facts) -> Iterator[Said]:
     if not starts:
         return
     seed = "" if facts.seed is None else f" (random seed {facts.seed})"
-    raced = [start for start in starts if not words.made(start)]
+    raced = [start for start in starts if not sought.made(start)]
     kinds = Counter(KINDS.get(start["kind"], str(start["kind"])) for start in raced)
     each = ", ".join(f"{count} from {kind}" for kind, count in kinds.items())
     dropped, moves = sum(start["status"] == "dropped" for start in raced), _kind(starts, "move")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtura.apps import plot, words
+from mixtura.apps import plot, sought, words
 from mixtura.apps.distinct import separation
 from mixtura.apps.plot.progress import winner
 from mixtura.apps.report.blocks import Picture
@@ -116,7 +116,7 @@ def starts(fit: Fitted) -> Picture:
     number = f"{len(told)} starts" if len(told) > 1 else "one start"
     end = "" if best is None else typeset(f"{told[best]['loglik']:,.2f}")
     reached = f" The best ends at a log likelihood of {end} nats." if end else ""
-    alt = f"Mean log likelihood by iteration for {number}.{reached} {words.how_found(fit.model) or ''}".strip()
+    alt = f"Mean log likelihood by iteration for {number}.{reached} {sought.how_found(fit.model) or ''}".strip()
     caption = "How the fit was looked for: each line is a start, and the thick one with a star was kept."
     return picture(plot.starts(fit.model, canvas()), fit, alt, caption)
 

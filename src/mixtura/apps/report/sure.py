@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from mixtura.apps import words
+from mixtura.apps import sought, words
 from mixtura.apps.report.blocks import Block, Details, Listing, Paragraph, Table, cells
 from mixtura.apps.report.figures import share, typeset
 from mixtura.apps.report.subject import Facts, Fitted
@@ -53,7 +53,7 @@ def how_sure(fit: Fitted) -> Iterator[Block]:
         )
     elif facts.estimated:
         yield Paragraph("The checks found nothing wrong with it or with the data.")
-    found = words.how_found(facts.model)
+    found = sought.how_found(facts.model)
     if found:
         ended = sum(not math.isnan(start["loglik"]) for start in facts.starts)
         agreed = " A fit that many starts reach is likely the best there is." if ended > 1 else ""
