@@ -250,10 +250,10 @@ def rows_of(adata: Any, wanted: Wanted, *, use: np.ndarray | None = None, weight
         names, matrix = [str(name) for name in matrix.columns], numbers(matrix, str(at))
     given = names or embedding_names(at.key, matrix.shape[1])
     about, positions = columns(wanted, given, names is not None, "the AnnData", at)
-    ids = np.asarray(adata.obs_names if wanted.id is None else column(adata, wanted.id, "id"), dtype=object)
+    ids = np.asarray(adata.obs_names if wanted.id is None else obs_column(adata, wanted.id, "id"), dtype=object)
     about = replace(about, id=wanted.id or str(adata.obs_names.name or CELL))
     if wanted.weight is not None:
-        weight = numeric(column(adata, wanted.weight, "weight"), wanted.weight)
+        weight = numeric(obs_column(adata, wanted.weight, "weight"), wanted.weight)
     dtype = floats(matrix.dtype, str(at))
     if isinstance(matrix, np.ndarray) and matrix.dtype == dtype:
         x = chosen(np.asarray(matrix), positions)
@@ -274,15 +274,21 @@ def numbers(frame: Any, place: str) -> np.ndarray:
     return np.asarray(frame, dtype=np.float32 if single else np.float64)
 
 
-def column(adata: Any, name: str, argument: str) -> Any:
+def obs_column(adata: Any, name: str, argument: str) -> Any:
     """A column of obs.
+
+    Args:
+        adata: the AnnData.
+        name: of the column.
+        argument: by which it was named, for messages.
 
     Raises:
         NoColumn: there is none of that name.
     """
     if name not in adata.obs:
-        have = listed([str(known) for known in adata.obs.columns], 40) or "none"
-        raise NoColumn(f"{argument}: obs has no column {name!r}; it has {have}")
+        known = listed([str(n) for n in adata.obs.columns], 40)
+        advice = f"name one of {known}" if known else "it has none"
+        raise NoColumn(f"{argument}={name!r} is no column of obs: {advice}")
     return adata.obs[name]
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mixtura.data.annotated import USUAL, rows_of
+from mixtura.data.annotated import USUAL, obs_column, rows_of
 from mixtura.data.base import Source
-from mixtura.data.columns import NoColumn, Wanted, listed
+from mixtura.data.columns import Wanted
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,3 @@ def level(batches: Batches, weight: np.ndarray) -> np.ndarray:
     share = np.zeros_like(each)
     share[counted] = each.sum() / counted.sum() / each[counted]
     return weight * share[batches.codes]
-
-
-def obs_column(adata: Any, name: str, argument: str) -> Any:
-    """A column of obs.
-
-    Raises:
-        NoColumn: there is none of that name.
-    """
-    if name not in adata.obs:
-        known = listed([str(n) for n in adata.obs.columns], 40) or "no columns"
-        raise NoColumn(f"{argument}={name!r} is no column of obs: name one of {known}")
-    return adata.obs[name]
