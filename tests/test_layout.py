@@ -45,6 +45,7 @@ FACE = [
     "estimator",
     "fitted",
     "published",
+    "planned",
     "cells",
     "select",
     "fits",

@@ -282,7 +282,7 @@ def test_nine_of_ten_known_optima_are_reached():
 
 
 def test_an_interrupt_leaves_what_was_reached(monkeypatch):
-    from mixtura import estimator as module
+    from mixtura import planned as module
 
     def impatient(*asked):
         count = 0

@@ -11,7 +11,7 @@ import torch
 from mixtura.covariance import structure
 from mixtura.data.array import Array
 from mixtura.draws import seed_of
-from mixtura.estimator import AUTO_PASSES, DegenerateWarning, GaussianMixture
+from mixtura.estimator import DegenerateWarning, GaussianMixture
 from mixtura.family import Gaussian
 from mixtura.fits import Fits
 from mixtura.fitting import by_weight
@@ -19,6 +19,7 @@ from mixtura.grouped import Packed, packed_of
 from mixtura.inputs import whole
 from mixtura.mixture import Mixture
 from mixtura.native import groups as compiled
+from mixtura.plan import AUTO_PASSES
 from mixtura.sound import NARROWEST, Finding, component_findings, counted, exceeds, soundness
 from mixtura.stop import Still
 from mixtura.survey import CLIP, grid_step, survey

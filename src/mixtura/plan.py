@@ -19,6 +19,9 @@ from mixtura.rows import COARSE, Rows
 from mixtura.stop import Stop
 from mixtura.survey import SAMPLE, Sample, Survey
 
+AUTO_PASSES = 2000
+"""Most passes of a restart where ``max_iter`` is not given."""
+
 WIDEST = 1e12
 """Distance from the mean within which float32 holds squares, and sums of many of them."""
 

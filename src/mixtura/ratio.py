@@ -10,11 +10,12 @@ from mixtura.cells import UNSOUND, Cell, Trial
 from mixtura.covariance import structure
 from mixtura.criteria import LEVEL
 from mixtura.draws import stream
-from mixtura.estimator import AUTO_PASSES, GaussianMixture
+from mixtura.estimator import GaussianMixture
 from mixtura.grouped import packed_of
 from mixtura.inputs import check, columns_of, whole
 from mixtura.many import fits_of
 from mixtura.mixture import Mixture
+from mixtura.plan import AUTO_PASSES
 from mixtura.trials import Tries, template_of
 
 STARTS = 8

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mixtura.covariance import structure
 from mixtura.draws import seed_of, stream
-from mixtura.estimator import AUTO_PASSES, DegenerateWarning, GaussianMixture
+from mixtura.estimator import DegenerateWarning, GaussianMixture
 from mixtura.inputs import check, whole
 from mixtura.mixture import Mixture
-from mixtura.plan import ground_of
+from mixtura.plan import AUTO_PASSES, ground_of
 from mixtura.record import Record
 from mixtura.running import weighted_runs
 from mixtura.sound import soundness
