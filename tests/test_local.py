@@ -18,19 +18,20 @@ from mixtura.data.array import Array
 from mixtura.em import Likelihood
 from mixtura.family import Gaussian
 from mixtura.kick import kick
-from mixtura.local import Climb, LocalSearch, Peak
+from mixtura.local import PLAIN, WARM, Climb, LocalSearch, Peak
 from mixtura.mixture import Mixture
 from mixtura.moves import Halves, Move, Removals, View, Way
 from mixtura.native import groups
 from mixtura.plan import Plan, ground_of
 from mixtura.race import EFFORTS
+from mixtura.record import Record
 from mixtura.rows import Rows
 from mixtura.running import weighted_runs
-from mixtura.search import found, plain
+from mixtura.search import climbed, found, plain
 from mixtura.start import mixture_from
 from mixtura.stop import Still
 from mixtura.survey import Sample, survey
-from mixtura.track import Round, Track
+from mixtura.track import Round, Track, joined
 
 EVERY = pytest.mark.parametrize("name", NAMES)
 CLIMB = EFFORTS["standard"].climb
@@ -127,6 +128,23 @@ def test_halves_are_em_on_the_rows_of_a_component(name):
             gain, first = max(found, key=lambda way: way[0])
             assert float(halves.gain[k]) == pytest.approx(gain, rel=1e-8)
             np.testing.assert_allclose(halves.first[k].numpy(), first, atol=1e-8)
+
+
+def test_halves_that_the_library_gives_back_are_left():
+    """A component without any row has no matrix: where the ring is not to mend it, the others are what they were."""
+    if not groups.serves(STRUCTURES["full"].unit(1, 2, 2), 2, torch.float64):
+        pytest.skip("SKIPPED: there is no compiled library")
+    x, _ = pairs(160)
+    mean = tensor(np.array([[[0.0, 0], [20, 4]], [[0.0, 0], [1e200, 0]], [[0.0, 4], [20, 0]]]))
+    start = Mixture(torch.full((3, 2), 0.5).log().double(), mean, STRUCTURES["full"].unit(3, 2, 2), Gaussian())
+    floor = Floor(tensor([1e-12, 1e-12]))
+    how = (np.zeros(3, dtype=int), tensor(x), torch.ones(1, len(x)).double(), Likelihood(floor), 5)
+    *_, calm = groups.run(start, *how[:3], floor, 5)
+    assert calm.tolist() == [True, False, True]
+    (every, all_levels), (some, level) = weighted_runs(start, *how), weighted_runs(start, *how, leave=True)
+    assert level.isfinite().tolist() == [True, False, True]
+    assert bool((level[[0, 2]] == all_levels[[0, 2]]).all())
+    assert bool((some.mean[[0, 2]] == every.mean[[0, 2]]).all())
 
 
 @EVERY
@@ -386,7 +404,7 @@ def test_interrupted_searches_keep_the_best(when, monkeypatch):
         if len(told) > until[0]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("mixtura.estimator.watcher", lambda *_: watch)
+    monkeypatch.setattr("mixtura.planned.watcher", lambda *_: watch)
     whole = GaussianMixture(5, random_state=0).fit(x)
     assert any(start["kind"] == "move" for start in whole.starts_)
     until[0] = int(when * len(told))
@@ -461,6 +479,33 @@ def test_agreement_is_with_the_best_sound_one():
     assert found([worse, one]) == 1
     assert found([worse, worse, one]) == 1
     assert found([]) == 0
+
+
+def test_what_comes_back_does_not_lead():
+    """The optimum itself is ahead of a move that has only begun to climb: the move wins all the same."""
+    x, labels = pairs(400)
+    ground = grounds(x)
+    track = Track(ground, Still(1e-5))
+    peak = Peak(track.heat(track.enter(stuck(x, "full", ground), ["kmeans"]), 2**15, 2000), track, CLIMB.sample)
+    at = np.array([np.abs(x - row.numpy()).sum(1).argmin() for row in ground.sample.x + ground.origin])
+    # Nearly random shares, of which EM makes the right ones in more passes than the first heat has.
+    share = np.random.default_rng(0).dirichlet(np.ones(4), size=len(at)).T + 0.5 * onehot(labels[at], 4).T
+    move = mixture_from(tensor(share / share.sum(0))[None], ground.sample, ground.unit, ground.rule)
+    heats = (Round(2**15, 1, 1), Round(2**15, 500, 1))
+    runners = track.enter(Record.cat([peak.heat.runners.model, move]), ["move"] * 2, 0)
+    ahead = track.heat(runners, 2**15, 1).standing.bound
+    assert float(ahead[0]) > float(ahead[1]) + 10
+    best = LocalSearch(track, CLIMB._replace(heats=heats), 0).tried(runners, peak)
+    assert best is not None
+    assert best.bound > peak.bound + 20
+    assert best.heat.runners.ids == runners.ids[1:]
+
+
+def test_moves_of_few_rows_may_fall_further_behind_where_there_are_many_features():
+    rng = np.random.default_rng(0)
+    for rows, features, times in ((300, 3, 1), (300, 10, 10 / PLAIN), (6000, 10, 1)):
+        track = Track(grounds(rng.normal(size=(rows, features))), Still(1e-5))
+        assert LocalSearch(track, CLIMB, 0).short(Round(100, 1, 1, 0.5)) == 0.5 * times
 
 
 # ---- rounds see rows of their own
@@ -658,6 +703,36 @@ def test_two_optima_that_are_right_in_different_places_are_crossed(name):
     centres = np.stack([x[labels == k].mean(0) for k in range(6)])
     assert np.abs(means[:, None] - centres).max(2).min(0).max() < 0.5, "every cluster has a component of its own"
     assert LocalSearch(track, still, 2).crossed(child, one, 24) is child, "nothing is gained from a worse one"
+
+
+def test_the_optimum_of_a_leader_is_crossed_with_what_came_second():
+    x, _ = sides()
+    ground = grounds(x, "diag", components=6)
+    track = Track(ground, Still(1e-5))
+    runners = joined([track.enter(half_right(x, ground, side), ["kmeans"]) for side in (0, 1)])
+    local = LocalSearch(track, CLIMB._replace(misses=0), 0)
+    alone = climbed(local, runners, 0)
+    assert {start["kind"] for start in track.told} == {"kmeans"}
+    assert len(track.told[1]["stages"]) == 0, "what came second does not run"
+    better = climbed(local, runners, 200)
+    assert better.bound > alone.bound + 20
+    child = track.told[better.heat.runners.ids[0]]
+    assert child["kind"] == "cross"
+    assert child["parent"] in (0, 1) or track.told[child["parent"]]["kind"] == "cross"
+
+
+def test_what_came_second_is_searched_on_where_it_is_better():
+    x, labels = pairs(400)
+    ground = grounds(x)
+    track = Track(ground, Still(1e-5))
+    at = np.array([np.abs(x - row.numpy()).sum(1).argmin() for row in ground.sample.x + ground.origin])
+    right = mixture_from(tensor(onehot(labels[at], 4).T)[None], ground.sample, ground.unit, ground.rule)
+    local = LocalSearch(track, CLIMB._replace(misses=0), 0)
+    alone = local.run(track.enter(right, ["kmeans"]))
+    runners = joined([track.enter(start, ["kmeans"]) for start in (stuck(x, "full", ground), right)])
+    peak = climbed(local, runners, 1)
+    assert peak.bound >= alone.bound - 1e-3
+    assert track.told[runners.ids[1]]["n_iter"] > WARM, "it has run on"
 
 
 def test_a_round_is_read_as_it_is_written():

@@ -6,6 +6,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from mixtura.cross import children
 from mixtura.draws import stream
@@ -24,6 +26,11 @@ GAIN = 0.5
 MOST = 64
 """Most moves that are tried in a round."""
 
+PLAIN = 5
+"""Features up to which moves may be short by what the rounds say; of few rows, by more where there are more."""
+
+WARM = 5
+"""Passes that a race's others run before the leader's optimum is crossed with them."""
 
 TURNS = 2
 """Most times that two optima are crossed: the parents, then the best child and the better parent."""
@@ -94,14 +101,14 @@ class Peak:
             self._levels[key] = float(there.bound[0])
         return self._levels[key]
 
-    def same(self, other: Heat) -> bool:
-        """Another heat's first runner is at the same place."""
-        both = Record.cat([self.heat.runners.model, other.runners.model.take(slice(1))])
-        return bool(twins(both, self.track.ground.facts, AGREE)[0, 1])
+    def same(self, other: Heat) -> Bool[Tensor, "R"]:
+        """Which runners of another heat are at the same place."""
+        both = Record.cat([self.heat.runners.model, other.runners.model])
+        return twins(both, self.track.ground.facts, AGREE)[0, 1:]
 
     def found(self, other: "Peak") -> bool:
         """The other is the same optimum."""
-        return abs(self.bound - other.bound) <= AGREE_NATS and self.same(other.heat)
+        return abs(self.bound - other.bound) <= AGREE_NATS and bool(self.same(other.heat)[0])
 
     def bettered(self, other: "Peak") -> bool:
         """The other is sound, and higher by what makes a difference, unless this one is not sound itself."""
@@ -133,9 +140,12 @@ class LocalSearch:
 
     def run(self, runners: Runners) -> Peak:
         """From a leader to an optimum that no move has bettered; Ctrl-C ends it with the best so far."""
+        return self.onward(self.reached(runners, self.track.ground.plan.passes))
+
+    def reached(self, runners: Runners, passes: int) -> Peak:
+        """Where one runner has come to after some passes on the rows on which optima are compared."""
         *_, last = self.climb.heats
-        heat = self.track.heat(runners, last.rows, self.track.ground.plan.passes)
-        return self.onward(Peak(heat, self.track, self.climb.sample))
+        return Peak(self.track.heat(runners, last.rows, passes), self.track, self.climb.sample)
 
     def kicked(self, peak: Peak) -> Peak:
         """From an optimum of which several components have been moved at once to one that no move has bettered."""
@@ -204,6 +214,14 @@ class LocalSearch:
         moves = chosen(halves, removals, min(MOST, climb.moves * components), hopeless, tried)
         return moves, started(view, halves, removals, moves, ground) if moves else None
 
+    def short(self, now: Round) -> float:
+        """Nats a row by which moves may be short after a heat.
+
+        Of few rows components are small, and the more features they have, the further EM has to bring back a move.
+        """
+        facts = self.track.ground.facts
+        return now.short * (max(1.0, len(facts.mean) / PLAIN) if facts.complete else 1.0)
+
     def tried(self, runners: Runners, peak: Peak) -> Peak | None:
         """The best of some moves, after all heats; None where none betters the peak."""
         for now in self.climb.heats:
@@ -211,14 +229,15 @@ class LocalSearch:
             if self.track.interrupted:
                 return None
             level = peak.level(now, heat)
-            least = level - now.short * heat.field.weight if peak.sound else -math.inf
-            at = [i for i in self.track.leaders(heat, now.keep) if float(heat.standing.bound[i]) >= least]
-            if not at:
+            least = level - self.short(now) * heat.field.weight if peak.sound else -math.inf
+            bound = heat.standing.bound.cpu()
+            # What has come back to where it was made is no success, unless that was on a ridge and this is further on:
+            # it must not lead, for others may still be on their way.
+            away = (~(peak.same(heat) & (bound <= level + GAIN)) & (bound >= least)).nonzero()[:, 0].tolist()
+            if not away:
                 return None
-            heat = Heat(heat.runners.pick(at), heat.standing.pick(at), heat.field)
+            heat = heat.pick(away)
+            heat = heat.pick(self.track.leaders(heat, now.keep))
             runners = heat.runners
-            # What has come back to where it was made is no success, unless that was on a ridge and this is further on.
-            if len(at) == 1 and peak.same(heat) and float(heat.standing.bound[0]) <= level + GAIN:
-                return None
         best = Peak(heat, self.track, self.climb.sample)
         return best if peak.bettered(best) else None

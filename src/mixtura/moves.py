@@ -155,7 +155,8 @@ def _split(view: View, at: list[int], draws: Float64[Tensor, "M k 2"], settling:
     gain, moved = alone.new_full((len(part),), -torch.inf), start
     if len(worth):
         which = (worth % len(at)).numpy()
-        some, bound = weighted_runs(start.take(worth), which, sample.x, weight, ground.rule, settling)
+        how = (start.take(worth), which, sample.x, weight, ground.rule, settling)
+        some, bound = weighted_runs(*how, leave=True)
         gain[worth] = bound - alone.repeat(ways)[worth]
         moved = start.put(worth, some)
     gain, best = gain.view(ways, -1).nan_to_num(nan=-torch.inf).max(0)

@@ -141,7 +141,7 @@ class Ground(NamedTuple):
             chosen = Sample(x[:size], torch.ones_like(weight[:size]))
         else:
             draws = torch.from_numpy(stream(self.plan.seed, "part", lot).random(len(x)))
-            at = (-torch.log1p(-draws) / weight).argsort(stable=True)[:size]
+            at = (-torch.log1p(-draws) / weight).topk(size, largest=False).indices
             chosen = Sample(x[at], torch.ones_like(weight[at]))
         chosen = self.facts.whole(chosen) if whole else chosen
         return Sample((chosen.x - self.origin).to(self.rows.home), chosen.weight.to(self.rows.home))

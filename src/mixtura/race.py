@@ -28,7 +28,8 @@ class Effort(NamedTuple):
         searches: most searches.
         races: so many of them, the first, are independent, with a race each; the others begin at a kick of the best.
         agree: as many of them that have come to the best optimum end it.
-        children: how many are made of the best optimum and that of each further search, where they differ.
+        children: how many are made of the optimum of a race's leader and the others that the race has sent on, and of
+            the best optimum and that of each further search, where they differ.
     """
 
     sample: int
@@ -68,12 +69,12 @@ CLIMB = Climb(
     heats=(Round(2500, 4, 16, 0.3), Round(2500, 8, 8, 0.03), Round(BROAD, 10, 1, 0.005), Round(BROAD, 60, 1)),
 )
 
-STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB)
+STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB, children=24)
 
 EFFORTS: dict[str, Effort] = {
     "quick": QUICK,
     "standard": STANDARD,
-    "thorough": STANDARD._replace(searches=16, races=2, agree=4, children=24),
+    "thorough": STANDARD._replace(searches=16, races=2, agree=4),
 }
 """What ``effort`` stands for."""
 

@@ -92,6 +92,8 @@ def weighted_runs(
     rule: Rule,
     passes: int,
     stop: Still = groups.NEVER,
+    *,
+    leave: bool = False,
 ) -> tuple[Mixture, Float64[Tensor, "R"]]:
     """EM of many small mixtures, on the CPU, each on the same rows with weights of its own.
 
@@ -103,6 +105,7 @@ def weighted_runs(
         rule: the M-step.
         passes: how many, or most.
         stop: what ends a run before that; without it the steps are those of plain EM.
+        leave: leave what the library gives back at −∞: it is on its way to a component that cannot be believed.
 
     Returns:
         Where the restarts have come to, and Σ w log p(x) there.
@@ -117,6 +120,11 @@ def weighted_runs(
         models.append(moved.take(torch.from_numpy(places[0])))
         bounds.append(bound[torch.from_numpy(places[0])])
         left = (~calm).nonzero()[0]
+        if leave:
+            places.append(left)
+            models.append(model.take(torch.from_numpy(left)))
+            bounds.append(bound.new_full((len(left),), -torch.inf))
+            left = left[:0]
     for group in np.unique(which[left]):
         at = left[which[left] == group]
         some = weight[group] > 0

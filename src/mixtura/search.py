@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mixtura.local import LocalSearch, Peak
+from mixtura.local import WARM, LocalSearch, Peak
 from mixtura.mixture import Mixture
 from mixtura.plan import Found, Ground
 from mixtura.race import EFFORTS, Effort, Race
@@ -54,7 +54,7 @@ def searches(
                 if local is None or not ground.plan.passes or easy or track.interrupted:
                     ends.append(runners)
                 else:
-                    peaks += crossed(local, local.run(runners.pick([0])), peaks, effort.children)
+                    peaks += crossed(local, climbed(local, runners, effort.children), peaks, effort.children)
             if track.interrupted or (count is None and found(peaks) >= effort.agree):
                 break
         # A search that comes to a known optimum gives it back.
@@ -68,6 +68,19 @@ def led(track: Track, effort: Effort, number: int) -> tuple[Runners, bool]:
     race = Race(track, effort, number * effort.starts)
     runners = race.run()
     return runners, race.agreed and effort.searches == 1
+
+
+def climbed(local: LocalSearch, runners: Runners, children: int) -> Peak:
+    """The optimum that a race's leader leads to, or a better one from crossing it with the others that were sent on."""
+    peak = local.run(runners.pick([0]))
+    for i in range(1, len(runners.ids)):
+        if not children or local.track.interrupted:
+            break
+        other = local.reached(runners.pick([i]), WARM)
+        if peak.bettered(other):
+            peak, other = local.run(other.heat.runners), peak
+        *_, peak = crossed(local, peak, [other], children)
+    return peak
 
 
 def crossed(local: LocalSearch, peak: Peak, before: list[Peak], children: int) -> list[Peak]:

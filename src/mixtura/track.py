@@ -88,6 +88,10 @@ class Heat(NamedTuple):
     standing: Standing
     field: Field
 
+    def pick(self, at: list[int]) -> "Heat":
+        """Some of its runners, in this order."""
+        return Heat(self.runners.pick(at), self.standing.pick(at), self.field)
+
 
 class Track:
     """The rows that restarts run on before the end, a part of all or all, and what is told of them.

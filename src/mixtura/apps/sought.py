@@ -82,8 +82,8 @@ def _searched(model: Any, starts: list[Any]) -> str:
         one = len(every - kicked)
         return f"{raced}; {len(came - kicked)} of the {one} independent searches{kicks} came to the same optimum"
     kicks = f" and {len(kicked)} from kicks" if kicked else ""
-    how = "found by crossing the optima of two of" if any(starts[i]["kind"] == "cross" for i in line) else "the best of"
-    return f"{raced}; {how} {len(every - kicked)} independent searches{kicks}, which no other reached"
+    how = "found by crossing two optima, " if any(starts[i]["kind"] == "cross" for i in line) else ""
+    return f"{raced}; {how}the best of {len(every - kicked)} independent searches{kicks}, which no other reached"
 
 
 TRIES = {"move": "moves", "cross": "crosses", "kick": "kicks"}

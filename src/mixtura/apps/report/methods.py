@@ -177,7 +177,7 @@ def _starts(facts: Facts) -> Iterator[Said]:
         )
     if crosses := _kind(starts, "cross"):
         yield (
-            f"Optima of different searches were crossed: {crosses} mixtures whose components are one's or the other's "
+            f"Optima were crossed with others: {crosses} mixtures whose components are one's or the other's "
             f"({references.CROSS.short}) went the same way.",
             (references.CROSS,),
         )
