@@ -113,8 +113,8 @@ def test_crosses_are_told_apart() -> None:
     gm = moved([(0, None), (1, None), (1, 0), (2, None)], {0: -6.0, 1: -7.0, 2: -5.0, 3: -8.0})
     gm.starts_[2]["kind"] = "cross"
     assert sought.how_found(gm) == (
-        "3 starts raced; 1 of the 1 moves and crosses tried by local search led to the best; found by crossing the "
-        "optima of two of 3 independent searches, which no other reached; seed 3, 7 iterations."
+        "3 starts raced; 1 of the 1 moves and crosses tried by local search led to the best; found by crossing two "
+        "optima, the best of 3 independent searches, which no other reached; seed 3, 7 iterations."
     )
 
 

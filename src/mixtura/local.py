@@ -232,8 +232,9 @@ class LocalSearch:
             least = level - self.short(now) * heat.field.weight if peak.sound else -math.inf
             bound = heat.standing.bound.cpu()
             # What has come back to where it was made is no success, unless that was on a ridge and this is further on:
-            # it must not lead, for others may still be on their way.
-            away = (~(peak.same(heat) & (bound <= level + GAIN)) & (bound >= least)).nonzero()[:, 0].tolist()
+            # it must not lead, for others may still be on their way. Near an unsound optimum there may be a sound one.
+            back = peak.same(heat) & (bound <= level + GAIN) & peak.sound
+            away = (~back & (bound >= least)).nonzero()[:, 0].tolist()
             if not away:
                 return None
             heat = heat.pick(away)

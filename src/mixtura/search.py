@@ -77,8 +77,8 @@ def climbed(local: LocalSearch, runners: Runners, children: int) -> Peak:
         if not children or local.track.interrupted:
             break
         other = local.reached(runners.pick([i]), WARM)
-        if peak.bettered(other):
-            peak, other = local.run(other.heat.runners), peak
+        if peak.bettered(other) and peak.bettered(further := local.run(other.heat.runners)):
+            peak, other = further, peak
         *_, peak = crossed(local, peak, [other], children)
     return peak
 
