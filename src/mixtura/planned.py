@@ -1,6 +1,7 @@
 """Planned: what an estimator's parameters ask for, as a plan of what to fit and how."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ class PlannedMixture(PublishedMixture):
             )
         return plain(plain_starts(self.init_params, count), self.init_params)
 
-    def _their_starts(self, checked: Checked, given: Given) -> Any:
+    def _their_starts(self, checked: Checked, given: Given) -> Callable[[Ground], Mixture]:
         x, weight = gathered(checked.source), checked.weight
         state = self.random_state
         if isinstance(state, (np.random.Generator, torch.Generator)):

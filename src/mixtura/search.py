@@ -71,7 +71,10 @@ def led(track: Track, effort: Effort, number: int) -> tuple[Runners, bool]:
 
 
 def climbed(local: LocalSearch, runners: Runners, children: int) -> Peak:
-    """The optimum that a race's leader leads to, or a better one from crossing it with the others that were sent on."""
+    """The optimum that a race's leader leads to, or a better one from crossing it with the others that were sent on.
+
+    One of those that has come further by then is searched on itself.
+    """
     peak = local.run(runners.pick([0]))
     for i in range(1, len(runners.ids)):
         if not children or local.track.interrupted:
