@@ -1,5 +1,6 @@
 """Accelerate: SQUAREM, leaps along the way that EM takes, taken back where they do not climb."""
 
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from mixtura.converge import kept
+from mixtura.converge import Pacing, kept
 from mixtura.covariance.base import Floor
 from mixtura.em import Likelihood, Turn
 from mixtura.mixture import Mixture
@@ -44,11 +45,12 @@ class Squarem:
         restarts: how many.
         stop: the stopping test, whose ``enough`` says what little is.
         device: where to keep what is known of the restarts; None: in NumPy's arrays.
+        made: passes that the restarts have behind them.
     """
 
-    def __init__(self, restarts: int, stop: Stop, device: torch.device | None = None) -> None:
+    def __init__(self, restarts: int, stop: Stop, device: torch.device | None = None, made: int = 0) -> None:
         self.stop, self.device = stop, device
-        self.passes = 0
+        self.passes = made
         self.before: Mixture | None = None
         self.longest = self._known(np.full(restarts, FIRST))
         self.least = self._known(np.full(restarts, np.inf))
@@ -114,6 +116,18 @@ class Squarem:
     @property
     def _xp(self) -> Any:
         return np if self.device is None else torch
+
+
+def warmed(pace: Pacing, made: int) -> Pacing:
+    """The pace of restarts that have so many passes behind them: leaps need not wait as long."""
+    return partial(Squarem, made=made) if made and pace is Squarem else pace
+
+
+def wait(pace: Pacing) -> int | None:
+    """Passes before the first leap at this pace: at least the two that it is made of; None where there are no leaps."""
+    if pace is Squarem:
+        return BEGIN
+    return max(2, BEGIN - pace.keywords["made"]) if isinstance(pace, partial) else None
 
 
 def lengths(zero: Mixture, one: Mixture, two: Mixture) -> Float64[Tensor, "R"]:
