@@ -105,10 +105,25 @@ class Standing(NamedTuple):
 
     def pick(self, at: list[int]) -> "Standing":
         """Some of them, in this order."""
-        here = torch.tensor(at)
+        here = torch.tensor(at, dtype=torch.long)
         there = here.to(self.n.device)
         run = self.passes[here], self.bounds[:, here], self.interrupted
         return Standing(self.model.take(there), self.n[there], self.bound[here.to(self.bound.device)], *run)
+
+    def put(self, at: Tensor, some: "Standing") -> "Standing":
+        """The same with the restarts ``at`` replaced by ``some``, where parameters are on the CPU."""
+        longest = max(len(self.bounds), len(some.bounds))
+        bounds, others = (
+            torch.nn.functional.pad(b, (0, 0, 0, longest - len(b)), value=torch.nan) for b in (self.bounds, some.bounds)
+        )
+        return Standing(
+            self.model.put(at, some.model),
+            self.n.index_copy(0, at, some.n),
+            self.bound.index_copy(0, at, some.bound),
+            self.passes.index_copy(0, at, some.passes),
+            bounds.index_copy(1, at, others),
+            self.interrupted or some.interrupted,
+        )
 
 
 class Seen(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from mixtura.accelerate import warmed
 from mixtura.converge import Outcome, Standing, converge, converging
 from mixtura.data.array import Array
 from mixtura.em import Likelihood, Rule, turn
@@ -25,7 +26,7 @@ BATCH = 16 * 2**20
 
 def finish(model: Mixture, told: list[dict[str, Any]], ids: list[int], ground: Ground, passes: int) -> Found:
     """Run on all rows until the stopping test is met."""
-    outcome = run(model, ground.rows, ground, ground.plan.stop, passes)
+    outcome = run(model, ground.rows, ground, ground.plan.stop, passes, made(told, ids))
     note(told, ids, outcome, Field(ground.rows, ground.facts.rows, ground.facts.weight))
     return Found(outcome, told, ids)
 
@@ -52,21 +53,29 @@ def note(told: list[dict[str, Any]], ids: list[int], outcome: Outcome | Standing
         start["stages"].append((field.size, passes))
 
 
+def made(told: list[dict[str, Any]], ids: list[int]) -> int:
+    """How many passes each of some starts has behind it, or more."""
+    return min((told[i]["n_iter"] for i in ids), default=0)
+
+
 # ---- running
 
 
-def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> Outcome:
-    """Converge all restarts, as many at a time as memory allows, telling the watcher of every pass."""
+def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int, behind: int = 0) -> Outcome:
+    """Converge all restarts, as many at a time as memory allows, telling the watcher of every pass.
+
+    They have so many passes ``behind`` them.
+    """
     if not passes:
         return untouched(model, rows, ground.rule)
-    restarts = model.shape[0]
+    restarts, pace = model.shape[0], warmed(ground.plan.pace, behind)
     size = sum(t.numel() * t.itemsize for t in model.leaves()) // restarts
     batch = max(1, BATCH // size)
     outcomes: list[Outcome] = []
     for at in range(0, restarts, batch):
         some = model.take(slice(at, at + batch))
-        how = (some, rows, ground.rule, stop, passes, ground.plan.pace)
-        compiled = runs.serves(some, rows, ground.rule, stop, ground.plan.pace)
+        how = (some, rows, ground.rule, stop, passes, pace)
+        compiled = runs.serves(some, rows, ground.rule, stop, pace)
         steps = runs.running(*how, told=ground.plan.watch is not None) if compiled else converging(*how)
         outcomes.append(watched(steps, ground.plan.watch))
         if outcomes[-1].interrupted and at + batch < restarts:
@@ -75,13 +84,18 @@ def run(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> 
     return joined(outcomes)
 
 
-def heat(model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int) -> Standing:
-    """Run all restarts for some passes, from which they are to go on: the library's word is enough for that."""
-    pace, watch = ground.plan.pace, ground.plan.watch
+def heat(
+    model: Mixture, rows: Rows, ground: Ground, stop: Stop, passes: int, behind: int = 0, *, leave: bool = False
+) -> Standing:
+    """Run all restarts for some passes, from which they are to go on: the library's word is enough for that.
+
+    The library may ``leave`` what is on its way to a component that cannot be believed, at −∞.
+    """
+    pace, watch = warmed(ground.plan.pace, behind), ground.plan.watch
     few = sum(t.numel() * t.itemsize for t in model.leaves()) <= BATCH
     if not (passes and few and runs.serves(model, rows, ground.rule, stop, pace)):
-        return run(model, rows, ground, stop, passes).standing
-    return watched(runs.heating(model, rows, ground.rule, stop, passes, pace, told=watch is not None), watch)
+        return run(model, rows, ground, stop, passes, behind).standing
+    return watched(runs.heating(model, rows, ground.rule, stop, passes, pace, watch is not None, leave), watch)
 
 
 def weighted_runs(

@@ -26,3 +26,6 @@ void LOCAL(part_float)(const job *j, int64_t from, int64_t to, float *work, doub
 
 /* Calls f(data) on `parts` threads of the team that PyTorch's OpenMP keeps, where there is one. */
 void LOCAL(spread)(void (*f)(void *), void *data, int parts);
+
+/* All parts of a job, by so many threads at most. */
+void LOCAL(shared)(job *j, int threads);

@@ -35,13 +35,14 @@ class RunsJob(Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("fields", "which", "state", "bounds", "passes", "ended", "work")),
         *((name, c_double) for name in ("per_row", "tolerance", "added", "epsilon")),
-        *((name, c_int64) for name in ("size", "room", "trace", "spare")),
+        *((name, c_int64) for name in ("size", "room", "trace", "spare", "area")),
         *(
             (name, c_int32)
             for name in (
                 *("restarts", "features", "components", "form", "shared", "volumes", "shapes", "turns"),
                 *("kind", "quadratics", "count"),
                 *("block", "panel", "single", "squarem", "begin", "gain", "until", "most", "parts", "ticket", "areas"),
+                *("strips", "threads"),
             )
         ),
     )

@@ -102,8 +102,10 @@ void LOCAL(spread)(void (*f)(void *), void *data, int parts) {
         f(data);
 }
 
-/* All parts of a job. */
-void LOCAL(count)(job *j) {
+void LOCAL(shared)(job *j, int threads) {
     j->ticket = 0;
-    LOCAL(spread)(run, j, j->parts);
+    LOCAL(spread)(run, j, threads < j->parts ? threads : j->parts);
 }
+
+/* All parts of a job. */
+void LOCAL(count)(job *j) { LOCAL(shared)(j, j->parts); }

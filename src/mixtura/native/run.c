@@ -1,7 +1,8 @@
 /* Many runs of EM on few rows, each from its start to its end without a word with Python.
  *
  * The calm case only: where a matrix is not positive definite, a variance falls below the floor, a component has no
- * rows, or rounding threatens, a run is handed back as it was before that step, and the ring goes on from there. */
+ * rows, or rounding threatens, a run is handed back as it was before that step, and the ring goes on from there. Where
+ * it was rounding is told apart: all else is a component on its way to one that cannot be believed. */
 
 #include <math.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 enum { MATRIX = 1, COLUMNS = 2, ONE = 3 };           /* the form of a covariance */
 enum { RUNNING, STILL, USED_UP, HANDED_BACK };       /* how a run ended */
-enum { BOUND, LONGEST, LEAST, STEPS, WAITING, SCALARS = 8 }; /* places of a run's scalars */
+enum { BOUND, LONGEST, LEAST, STEPS, WAITING, ROUNDED, SCALARS = 8 }; /* places of a run's scalars */
 
 #define SWINGS 12
 #define FIRST 4.0
@@ -39,9 +40,10 @@ typedef struct {
     double tolerance;        /* nats that the feature map may lose to rounding */
     double added;            /* to every diagonal */
     double epsilon;          /* of the rows' precision */
-    int64_t size, room, trace, spare;
+    int64_t size, room, trace, spare, area; /* `area`: bytes that a strip of the rows is counted in */
     int32_t restarts, features, components, form, shared, volumes, shapes, turns, kind, quadratics, count;
     int32_t block, panel, single, squarem, begin, gain, until, most, parts, ticket, areas;
+    int32_t strips, threads; /* of the rows of a run that is the only one, and who counts them */
 } runs;
 
 /* Where the parts of a model lie, in doubles; `kept` is where volumes and common axes lie, for matrices that have them,
@@ -143,7 +145,7 @@ static double solve(const runs *j, const double *lambda, const double *v, double
 }
 
 /* Θ (components × count) of a model and, where the quadratic term is shared, what that term adds to the bound.
- * 0 where the model is not calm. */
+ * 0 where the model is not calm, −1 where it is rounding that threatens. */
 static int natural(const runs *j, const shape *s, const field *f, double *model, double *theta, double *constant,
                    double *temporary) {
     const int d = s->d, k = s->k;
@@ -178,29 +180,35 @@ static int natural(const runs *j, const shape *s, const field *f, double *model,
         if (j->form == ONE && j->shared && c == 0) *constant -= 0.5 * lambda[0] * f->total[0];
         for (int a = 0; a < d; a++) t[p++] = linear[a];
         t[p] = log_weights(model)[c] - 0.5 * (d * LOG_2PI + log_det) - 0.5 * offset;
-        if (!(0.25 * j->epsilon * risk < j->tolerance)) return 0;
+        if (!(0.25 * j->epsilon * risk < j->tolerance)) return -1;
     }
     return 1;
 }
 
-/* The bound of a model and the sums of its features. */
+/* The bound of a model and the sums of its features: strips of the rows one after the other, or each by who is free, and
+ * added up in their order, so that the sums do not depend on how many threads there are. */
 static double measure(const runs *j, const field *f, const double *theta, double constant, double *sums,
-                      float *narrow, void *work) {
-    const long size = (long)j->components * j->count;
-    job one = {.x = f->x, .weight = f->weight, .theta = theta, .rows = f->rows, .stride = f->stride,
+                      float *narrow, char *work) {
+    const long size = (long)j->components * j->count, each = size + 1;
+    double *found = (double *)work;
+    char *arrays = work + (j->strips * each * (long)sizeof(double) + 63) / 64 * 64;
+    job one = {.x = f->x, .weight = f->weight, .theta = theta, .work = arrays, .loglik = found, .sums = found + 1,
+               .rows = f->rows, .stride = f->stride, .room = j->area, .apart = each,
                .features = j->features, .components = j->components, .restarts = 1,
                .kind = j->shared ? NONE : j->kind, .quadratics = j->shared ? 0 : j->quadratics, .count = j->count,
-               .block = j->block, .panel = j->panel, .batch = 1, .parts = 1};
-    double loglik = 0;
-    memset(sums, 0, size * sizeof(double));
+               .block = j->block, .panel = j->panel, .batch = 1, .parts = j->strips, .single = j->single};
     if (j->single) {
         for (long i = 0; i < size; i++) narrow[i] = (float)theta[i];
         one.theta = narrow;
-        LOCAL(part_float)(&one, 0, f->rows, work, &loglik, sums);
-    } else {
-        LOCAL(part_double)(&one, 0, f->rows, work, &loglik, sums);
     }
-    return loglik + constant;
+    memset(found, 0, j->strips * each * sizeof(double));
+    LOCAL(shared)(&one, j->threads);
+    memcpy(sums, found + 1, size * sizeof(double));
+    for (int s = 1; s < j->strips; s++) {
+        found[0] += found[s * each];
+        for (long i = 0; i < size; i++) sums[i] += found[s * each + 1 + i];
+    }
+    return found[0] + constant;
 }
 
 /* The M-step but for what matrices have in common: the model after sums; 0 where a component has no rows. */
@@ -337,8 +345,8 @@ static int still(const runs *j, const double *bounds, int count, double weight, 
     return high[0] <= high[1] + noise && low[0] >= low[1] - noise;
 }
 
-/* The next model into `next`, its Θ into `theta`: a leap of more than one step, or where EM arrives; 0 where neither
- * is calm. */
+/* The next model into `next`, its Θ into `theta`: a leap of more than one step, or where EM arrives; 0 or −1, as
+ * `natural` has it, where neither is calm. */
 static double ahead(const runs *j, const shape *s, const field *f, int passes, double *scalar, double *theta,
                     double *constant, double *temporary, double *spare) {
     double *before = scalar + SCALARS, *now = before + s->length, *after = now + s->length, *next = after + s->length;
@@ -346,7 +354,7 @@ static double ahead(const runs *j, const shape *s, const field *f, int passes, d
         const double alpha = fmin(length(j, s, f, before, now, after, temporary), scalar[LONGEST]);
         if (alpha > 1) {
             leap(s, alpha, before, now, after, next);
-            if (composed(j, s, f, next, 1, spare) && natural(j, s, f, next, theta, constant, temporary)) return alpha;
+            if (composed(j, s, f, next, 1, spare) && natural(j, s, f, next, theta, constant, temporary) > 0) return alpha;
             scalar[LONGEST] = fmax(scalar[LONGEST] / FACTOR, SHORTEST);
         }
     }
@@ -380,7 +388,8 @@ static void one_run(const runs *j, const shape *s, int r, char *work) {
     while (passes < j->until && j->ended[r] == RUNNING) {
         double constant, weight = 0;
         const double alpha = ahead(j, s, f, passes, scalar, theta, &constant, temporary, spare);
-        if (!alpha) {
+        if (alpha <= 0) {
+            scalar[ROUNDED] = alpha < 0;
             if (passes)
                 passes--; /* `now` was counted, and will be again */
             else

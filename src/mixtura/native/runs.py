@@ -4,20 +4,20 @@ import ctypes
 from collections.abc import Generator
 from copy import copy
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixtura.accelerate import BEGIN, FIRST, Squarem, chosen
+from mixtura.accelerate import BEGIN, FIRST, chosen, wait
 from mixtura.converge import Outcome, Pacing, Standing, Steps, converging
 from mixtura.covariance.base import Covariance
 from mixtura.em import Likelihood, Rule, Turn, turn
 from mixtura.family import Gaussian
 from mixtura.mixture import Mixture
 from mixtura.native import eigen
-from mixtura.native.count import ALIGN, KINDS, cut
+from mixtura.native.count import ALIGN, GRAIN, KINDS, cut
 from mixtura.native.layout import Field, RunsJob
 from mixtura.native.library import library, usable
 from mixtura.record import Record
@@ -27,8 +27,8 @@ from mixtura.stop import Gain, Still, Stop
 FORMS = {"matrix": 1, "columns": 2, "one": 3}
 """Forms of a covariance that the library knows, by the names that structures give them."""
 
-LIGHT = 2**23
-"""Multiplications of a pass up to which calling the library for it costs more than the pass."""
+LIGHT = 2**25
+"""Multiplications of a run's pass up to which what Python does around each pass shows."""
 
 WIDEST = 64
 """Features up to which its plain factorisations are fast enough."""
@@ -36,10 +36,13 @@ WIDEST = 64
 SLICE = 2**28
 """Multiplications of all restarts in one call, so that Ctrl-C is heard and lines about progress come."""
 
+STRIPS = 16
+"""Most strips of the rows, counted by all threads, where there is a single run."""
+
 FEW = 32
 """Passes of the first slice at most."""
 
-SCALARS = 8
+SCALARS, ROUNDED = 8, 5
 RUNNING, STILL, USED_UP, HANDED_BACK = range(4)
 
 
@@ -47,14 +50,12 @@ class Ends(NamedTuple):
     """How runs ended.
 
     Attributes:
-        model: of every run, as it was measured last; of one that was handed back, as it is to be measured next.
         bounds: (R, T).
         passes: (R,).
         ended: (R,), one of ``STILL``, ``USED_UP``, ``HANDED_BACK``; ``RUNNING`` after Ctrl-C.
         interrupted: by Ctrl-C.
     """
 
-    model: Mixture
     bounds: np.ndarray
     passes: np.ndarray
     ended: np.ndarray
@@ -68,11 +69,17 @@ def serves(model: Mixture, rows: Rows, rule: Rule, stop: Stop, pace: Pacing) -> 
         held is not None
         and isinstance(rule, Likelihood)
         and (isinstance(stop, Still) or (isinstance(stop, Gain) and stop.previous is None))
-        and pace in (Steps, Squarem)
+        and (pace is Steps or wait(pace) is not None)
         and known(model, rows.dtype, rows.device)
-        and held.x.shape[1] * model.shape[1] * model.covariance.quadratic.size(model.shape[2]) <= LIGHT
+        and held.x.shape[1] * model.shape[1] * count_of(model) <= LIGHT
         and usable()
     )
+
+
+def count_of(model: Mixture) -> int:
+    """Features of x that a component's sums are of: of a shared matrix the quadratic ones are counted once for all."""
+    features, covariance = model.shape[2], model.covariance
+    return (0 if covariance.shared else covariance.quadratic.size(features)) + features + 1
 
 
 def known(model: Mixture, dtype: torch.dtype, device: torch.device) -> bool:
@@ -138,6 +145,11 @@ class Runs:
         at = SCALARS + self.length * ("before", "now", "after", "next").index(name)
         return self.state[:, at : at + self.length]
 
+    @property
+    def rounded(self) -> np.ndarray:
+        """(R,), runs that were handed back since rounding threatened."""
+        return self.state[:, ROUNDED] > 0
+
     def take(self, at: np.ndarray) -> "Runs":
         """Some of the runs, as far as they have come."""
         some = copy(self)
@@ -157,13 +169,16 @@ class Runs:
         """What the library is told; what it points to lives as long as these runs."""
         (restarts, components, features), settings = self.model.shape, self.settings
         covariance, dtype = self.model.covariance, settings.dtype
-        own = covariance.quadratic.size(features)
-        count = (0 if covariance.shared else own) + features + 1
+        own, count = covariance.quadratic.size(features), count_of(self.model)
         how = cut(features, components, 1, count, dtype.itemsize)
         spare = spare_of(self.model)
         numbers = 8 * (2 * components * count + 2 * features * features + 2 * features + spare) + 4 * components * count
-        room = -(-(numbers + ALIGN + how.room) // ALIGN) * ALIGN
-        parts = max(1, min(torch.get_num_threads(), restarts))
+        threads = torch.get_num_threads()
+        parts = max(1, min(threads, restarts))
+        # Each of several runs has a thread. How the rows of a single one are cut depends on no number of threads.
+        strips = max(1, min(STRIPS, self.longest * components * count // GRAIN)) if restarts == 1 else 1
+        found = -(-8 * strips * (components * count + 1) // ALIGN) * ALIGN
+        room = -(-(numbers + ALIGN + found + strips * how.room) // ALIGN) * ALIGN
         self.work = torch.empty(parts * room, dtype=torch.uint8)
         self.cost = max(1, self.longest * components * (count + 8) * restarts)
         stop = settings.stop
@@ -171,7 +186,8 @@ class Runs:
             *(ctypes.addressof(self.fields), self.which.ctypes.data, self.state.ctypes.data, 0),
             *(self.passes.ctypes.data, self.ended.ctypes.data, self.work.data_ptr()),
             *(stop.tol if isinstance(stop, Gain) else stop.per_row, settings.tolerance, settings.added),
-            *(torch.finfo(dtype).eps, self.state.shape[1], room, 0, spare, restarts, features, components),
+            *(torch.finfo(dtype).eps, self.state.shape[1], room, 0, spare, how.room),
+            *(restarts, features, components),
             *(
                 FORMS[str(covariance.form)],
                 covariance.shared,
@@ -181,7 +197,7 @@ class Runs:
                 count,
             ),
             *(how.block, how.panel, dtype == torch.float32, settings.squarem, settings.begin),
-            *(isinstance(stop, Gain), 0, settings.passes, parts, 0, 0),
+            *(isinstance(stop, Gain), 0, settings.passes, parts, 0, 0, strips, threads),
         )
 
     def go(self, told: bool = False) -> Generator[tuple[Tensor, Tensor], None, Ends]:
@@ -205,10 +221,13 @@ class Runs:
             if not ((self.passes > 0) | (self.ended == HANDED_BACK)).all():
                 raise
             interrupted = True
-        return Ends(self.unpacked(), self.bounds[:, : self.passes.max()], self.passes, self.ended, interrupted)
+        return Ends(self.bounds[:, : self.passes.max()], self.passes, self.ended, interrupted)
 
     def unpacked(self) -> Mixture:
-        """The models that the runs have reached: where there was no pass, the starts themselves."""
+        """The models that the runs have reached, as they were measured last, or, handed back, are to be measured next.
+
+        Where there was no pass these are the starts themselves.
+        """
         begun = torch.from_numpy(self.passes > 0)
         return chosen(begun, unpacked(self.part("now"), self.model), self.model)
 
@@ -256,33 +275,62 @@ def running(
     The ring measures where the runs have ended, so that an outcome is the ring's word; restarts that the library
     handed back go on there.
     """
-    ends = yield from runs_of(model, rows, rule, stop, passes, pace).go(told)
-    return (yield from measured(ends, rows, rule, stop, passes, pace))
+    going = runs_of(model, rows, rule, stop, passes, pace)
+    ends = yield from going.go(told)
+    return (yield from measured(going.unpacked(), ends, rows, rule, stop, passes, pace))
 
 
 def heating(
-    model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing, told: bool = True
+    model: Mixture,
+    rows: Rows,
+    rule: Rule,
+    stop: Stop,
+    passes: int,
+    pace: Pacing,
+    told: bool = True,
+    leave: bool = False,
 ) -> Generator[tuple[Tensor, Tensor], None, Standing]:
-    """The same for restarts that are to go on from there: by the library's word, where it kept all of them."""
+    """The same for restarts that are to go on from there: by the library's word, where it has kept them.
+
+    To ``leave`` is to give up restarts on their way to a component that cannot be believed, at −∞, unless all are.
+    """
     going = runs_of(model, rows, rule, stop, passes, pace)
     ends = yield from going.go(told)
-    if ends.interrupted or (ends.ended == HANDED_BACK).any():
-        return (yield from measured(ends, rows, rule, stop, passes, pace)).standing
-    ahead = going.part("after")
+    back = ends.ended == HANDED_BACK
+    on = back & going.rounded if leave and not back.all() else back
+    if ends.interrupted or on.all():
+        return (yield from measured(going.unpacked(), ends, rows, rule, stop, passes, pace)).standing
+    standing = standing_of(going, ends, back, rows)
+    if not on.any():
+        return standing
+    at = on.nonzero()[0]
+    some = Ends(ends.bounds[at], ends.passes[at], ends.ended[at], interrupted=False)
+    steps = measured(going.take(at).unpacked(), some, rows, rule, stop, passes, pace)
+    return standing.put(torch.from_numpy(at), (yield from numbered(steps, at)).standing)
+
+
+def standing_of(runs: Runs, ends: Ends, back: np.ndarray, rows: Rows) -> Standing:
+    """How far the library says that runs have come: those that were handed ``back`` are at −∞, where they were."""
+    begun = torch.from_numpy(ends.passes > 0)
+    ahead = np.where(back[:, None], runs.part("now"), runs.part("after"))
     assert rows.held is not None
     weight = rows.held.weight
     whole = rows.held.x.shape[1] if weight is None else float(weight.sum(dtype=torch.float64))
-    n = torch.from_numpy(np.exp(ahead[:, : model.shape[1]]) * whole)
-    last = torch.from_numpy(ends.bounds[np.arange(len(ends.passes)), ends.passes - 1])
+    n = torch.from_numpy(np.exp(ahead[:, : runs.model.shape[1]]) * whole)
+    last = np.where(back, -np.inf, runs.bounds[np.arange(len(back)), np.maximum(ends.passes - 1, 0)])
     took, bounds = torch.from_numpy(ends.passes.astype(np.int64)), torch.from_numpy(ends.bounds.T.copy())
-    return Standing(unpacked(ahead, model), n, last, took, bounds)
+    # A start that is handed back at once may be no covariance as it was packed.
+    model = chosen(begun, unpacked(ahead, runs.model), runs.model)
+    return Standing(model, n, torch.from_numpy(last), took, bounds)
 
 
 def runs_of(model: Mixture, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing) -> Runs:
     """Runs of all restarts on the same rows."""
     assert isinstance(rule, Likelihood)
     assert isinstance(stop, Still | Gain)
-    settings = Settings(stop, passes, pace is Squarem, rows.tolerance, rows.dtype, rule.floor.added)
+    begin = wait(pace)
+    how = (rows.tolerance, rows.dtype, rule.floor.added, begin or 0)
+    settings = Settings(stop, passes, begin is not None, *how)
     return Runs(model, [field_of(model, rows, rule)], np.zeros(model.shape[0]), settings)
 
 
@@ -299,7 +347,7 @@ def field_of(model: Mixture, rows: Rows, rule: Likelihood) -> Field:
 
 
 def measured(
-    ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing
+    model: Mixture, ends: Ends, rows: Rows, rule: Rule, stop: Stop, passes: int, pace: Pacing
 ) -> Generator[tuple[Tensor, Tensor], None, Outcome]:
     """The outcome of runs: what the ring says of each model, after going on where one was handed back."""
     back, still, interrupted = ends.ended == HANDED_BACK, ends.ended == STILL, ends.interrupted
@@ -311,7 +359,7 @@ def measured(
         at = (back == goes_on).nonzero()[0]
         if not len(at):
             continue
-        part = ends.model.take(torch.from_numpy(at))
+        part = model.take(torch.from_numpy(at))
         left = passes - took[at] if goes_on and not interrupted else None
         outcome = yield from onward(part, at, rows, rule, stop, left, pace)
         groups.append(at)
@@ -338,7 +386,16 @@ def onward(
         now = turn(model, rows, rule)
         once = torch.ones(len(at), dtype=torch.long)
         return Outcome(now, once, torch.zeros(len(at), dtype=torch.bool), now.bound[None])
-    steps = converging(model, rows, rule, stop, passes, pace)
+    return (yield from numbered(converging(model, rows, rule, stop, passes, pace), at))
+
+
+E = TypeVar("E")
+
+
+def numbered(
+    steps: Generator[tuple[Tensor, Tensor], None, E], at: np.ndarray
+) -> Generator[tuple[Tensor, Tensor], None, E]:
+    """Steps of some restarts, by the numbers ``at`` that these have among all."""
     try:
         while True:
             live, bound = next(steps)
