@@ -270,9 +270,9 @@ def test_every_round_sees_rows_of_its_own():
 
     class Telling(LocalSearch):
         def tried(self, runners, peak):
-            seen.append(track.field(2500, runners.model).rows)
-            assert track.field(2500, runners.model).rows is seen[-1]
-            assert track.field(2**15, runners.model).size == 3000
+            seen.append(track.field(2500, runners).rows)
+            assert track.field(2500, runners).rows is seen[-1]
+            assert track.field(2**15, runners).size == 3000
             return super().tried(runners, peak)
 
     Telling(track, CLIMB, 0).run(track.enter(stuck(x, ground), ["kmeans"]))
@@ -284,7 +284,7 @@ def test_every_round_sees_rows_of_its_own():
 def test_rounds_that_see_all_rows_share_them():
     x, _ = pairs(2500)
     track = Track(grounds(x), Still(1e-5))
-    model = track.enter(stuck(x, track.ground), ["kmeans"]).model
-    whole = track.field(2500, model)
+    runners = track.enter(stuck(x, track.ground), ["kmeans"])
+    whole = track.field(2500, runners)
     track.lot = 1
-    assert track.field(2500, model) is whole is not track.field(2000, model)
+    assert track.field(2500, runners) is whole is not track.field(2000, runners)

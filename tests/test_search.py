@@ -171,6 +171,14 @@ def test_parents_that_differ_in_one_component_have_no_children():
         assert (0 if found is None else found.shape[0]) == many
 
 
+def test_a_parent_that_is_no_number_has_no_children():
+    x, _ = pairs(160)
+    view, *_ = looked(x, components=4)
+    draws = torch.rand(24, 4, generator=torch.Generator().manual_seed(0)).double()
+    lost = view._replace(share=torch.full_like(view.share, torch.nan))
+    assert children(view, lost, draws, grounds(x)) is None
+
+
 @pytest.mark.parametrize("name", ["full", "diag", "tied", "VEV"])
 def test_two_optima_that_are_right_in_different_places_are_crossed(name):
     x, labels = sides()

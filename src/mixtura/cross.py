@@ -20,7 +20,8 @@ def children(one: View, other: View, draws: Float64[Tensor, "M K"], ground: Grou
     """Mixtures that take each component from one of two parents at random; None where that makes nothing new.
 
     Components are paired by the rows that they share (Gribel & Vidal 2019 do so for k-means; Pernkopf & Bouchaffra 2005
-    cross mixtures). Children that are the same, or one of the parents, are left out.
+    cross mixtures). Children that are the same, or one of the parents, are left out; of a parent that is no number
+    there are none.
 
     Args:
         one: a parent, seen by a sample.
@@ -29,6 +30,8 @@ def children(one: View, other: View, draws: Float64[Tensor, "M K"], ground: Grou
         ground: for the structure and the M-step.
     """
     alike = cosines(one.share, other.share, one.sample.weight)
+    if not bool(alike.isfinite().all()):
+        return None
     _, counterpart = linear_sum_assignment(-alike.numpy())
     same = alike.numpy()[np.arange(len(alike)), counterpart] > ALIKE
     drawn = np.unique((draws.numpy() < 0.5) | same, axis=0)
@@ -41,5 +44,5 @@ def children(one: View, other: View, draws: Float64[Tensor, "M K"], ground: Grou
     made = []
     for some in torch.split(first, batch):
         share = torch.where(some[..., None], one.joint, joint).softmax(1)
-        made.append(mixture_from(share, one.sample, ground.unit, ground.rule))
+        made.append(mixture_from(share, one.sample, ground.unit, ground.rule, one.columns))
     return Record.cat(made)

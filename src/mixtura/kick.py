@@ -41,4 +41,4 @@ def kick(view: View, halves: Halves, draws: Float64[Tensor, "K"], size: float, g
     for k, free in zip(half, gone, strict=False):
         first = halves.first[k] * share[k]
         share[k], share[free] = first, share[k] - first
-    return mixture_from(share[None], view.sample, ground.unit, ground.rule)
+    return mixture_from(share[None], view.sample, ground.unit, ground.rule, view.columns)

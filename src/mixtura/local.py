@@ -225,20 +225,26 @@ class LocalSearch:
     def tried(self, runners: Runners, peak: Peak) -> Peak | None:
         """The best of some moves, after all heats; None where none betters the peak."""
         for now in self.climb.heats:
-            heat = self.track.heat(runners, now.rows, now.passes)
+            heat = self.track.heat(runners, now.rows, now.passes, leave=True)
             if self.track.interrupted:
                 return None
-            level = peak.level(now, heat)
-            least = level - self.short(now) * heat.field.weight if peak.sound else -math.inf
-            bound = heat.standing.bound.cpu()
-            # What has come back to where it was made is no success, unless that was on a ridge and this is further on:
-            # it must not lead, for others may still be on their way. Near an unsound optimum there may be a sound one.
-            back = peak.same(heat) & (bound <= level + GAIN) & peak.sound
-            away = (~back & (bound >= least)).nonzero()[:, 0].tolist()
-            if not away:
+            heat = self.away(heat, peak, peak.level(now, heat), self.short(now))
+            if not heat.ids:
                 return None
-            heat = heat.pick(away)
             heat = heat.pick(self.track.leaders(heat, now.keep))
             runners = heat.runners
         best = Peak(heat, self.track, self.climb.sample)
         return best if peak.bettered(best) else None
+
+    def away(self, heat: Heat, peak: Peak, level: float, short: float) -> Heat:
+        """Those that have neither come back to where they were made nor fallen behind it by more than allowed."""
+        bound = heat.standing.bound.cpu()
+        # Near an unsound optimum there may be a sound one.
+        least = level - short * heat.field.weight if peak.sound else -math.inf
+        heat = heat.pick((bound.isfinite() & (bound >= least)).nonzero()[:, 0].tolist())
+        # What has come back is no success, unless that was on a ridge and this is further on: it must not lead, for
+        # others may still be on their way.
+        doubtful = heat.standing.bound.cpu() <= level + GAIN
+        if not (peak.sound and bool(doubtful.any())):
+            return heat
+        return heat.pick((~(peak.same(heat) & doubtful)).nonzero()[:, 0].tolist())

@@ -148,7 +148,7 @@ def _split(view: View, at: list[int], draws: Float64[Tensor, "M k 2"], settling:
     part = (nearer(view, at, draws) * share[:, None]).flatten(0, 1)
     weight = torch.where(share > LEAST, share * sample.weight, 0.0)
     alone = (weight * (view.joint[at] - view.model.log_weight[0, at, None])).sum(1)
-    start = mixture_from(part, sample, unit, ground.rule)
+    start = mixture_from(part, sample, unit, ground.rule, view.columns)
     # Halves without the rows that make a component sound are not followed.
     rows = (part @ sample.weight) * (ground.facts.weight / float(sample.weight.sum()))
     worth = counted(start, rows).all(1).nonzero()[:, 0]

@@ -110,7 +110,7 @@ class Race:
         for number, now in enumerate(effort.rounds):
             if len(runners.ids) == 1:
                 break
-            heat = self.track.heat(runners, now.rows, now.passes)
+            heat = self.track.heat(runners, now.rows, now.passes, leave=True)
             if heat.standing.interrupted:
                 return heat.runners.pick(self.track.leaders(heat, 1))
             ahead = self.track.leaders(heat, now.keep)

@@ -169,13 +169,19 @@ def whiten(sample: Sample) -> Sample:
     return Sample(x @ white, sample.weight) if white.shape[1] else sample
 
 
-def mixture_from(r: Float64[Tensor, "R K S"], sample: Sample, unit: Covariance, rule: Rule) -> Mixture:
+def mixture_from(
+    r: Float64[Tensor, "R K S"],
+    sample: Sample,
+    unit: Covariance,
+    rule: Rule,
+    table: Float64[Tensor, "S P"] | None = None,
+) -> Mixture:
     """The mixture that a partition of the sample gives: one turn of the ring.
 
     Clusters with few rows, or flat ones, have their scatter shrunk towards the pooled one, so that no start is
-    singular. Clusters without rows get no weight.
+    singular. Clusters without rows get no weight. The ``table`` is that of :func:`columns`, where it is known.
     """
-    return mixture_of(r @ columns(sample, unit), lambda: r, sample, unit, rule)
+    return mixture_of(r @ (columns(sample, unit) if table is None else table), lambda: r, sample, unit, rule)
 
 
 def mixture_of(

@@ -14,7 +14,7 @@ from mixtura.em import turn
 from mixtura.mixture import Mixture
 from mixtura.plan import Field, Found, Ground
 from mixtura.record import Record
-from mixtura.running import entry, finish, heat, note
+from mixtura.running import entry, finish, heat, made, note
 from mixtura.sound import counted, soundness
 from mixtura.stop import Still
 from mixtura.survey import Survey
@@ -60,14 +60,17 @@ class Runners(NamedTuple):
     Attributes:
         ids: their places among the starts.
         model: where they are.
+        coarse: float32 was enough to see where they go, or was not, when that was asked; None is not asked yet. Once is
+            enough: rows in float32 have a guard of their own.
     """
 
     ids: list[int]
     model: Mixture
+    coarse: bool | None = None
 
     def pick(self, at: list[int]) -> "Runners":
         """Some of them, in this order."""
-        return Runners([self.ids[i] for i in at], select(self.model, at))
+        return Runners([self.ids[i] for i in at], select(self.model, at), self.coarse)
 
 
 def joined(several: list[Runners]) -> Runners:
@@ -79,18 +82,27 @@ class Heat(NamedTuple):
     """How a heat ended.
 
     Attributes:
-        runners: where they are now.
-        standing: what their last pass measured.
+        ids: of its runners.
+        coarse: of its runners.
+        standing: where they are now, and what their last pass measured.
         field: the rows they ran on.
     """
 
-    runners: Runners
+    ids: list[int]
+    coarse: bool | None
     standing: Standing
     field: Field
 
+    @property
+    def runners(self) -> Runners:
+        """Where they are now."""
+        return Runners(self.ids, self.standing.model, self.coarse)
+
     def pick(self, at: list[int]) -> "Heat":
         """Some of its runners, in this order."""
-        return Heat(self.runners.pick(at), self.standing.pick(at), self.field)
+        if at == list(range(len(self.ids))):
+            return self
+        return Heat([self.ids[i] for i in at], self.coarse, self.standing.pick(at), self.field)
 
 
 class Track:
@@ -120,22 +132,30 @@ class Track:
         self.told += [entry(kind, self.search, parent, before) for kind in kinds]
         return Runners(list(range(begun, len(self.told))), model)
 
-    def heat(self, runners: Runners, rows: int, passes: int) -> Heat:
-        """Run on so many rows for some passes, or until there is little to gain."""
-        field = self.field(rows, runners.model)
+    def heat(self, runners: Runners, rows: int, passes: int, *, leave: bool = False) -> Heat:
+        """Run on so many rows for some passes, or until there is little to gain; ``leave`` as in :func:`heat`."""
+        runners = self.asked(runners, rows)
+        field = self.field(rows, runners)
         passes = min(passes, self.ground.plan.passes)
-        standing = heat(runners.model, field.rows, self.ground, self.settled, passes)
+        how = (field.rows, self.ground, self.settled, passes, made(self.told, runners.ids))
+        standing = heat(runners.model, *how, leave=leave)
         note(self.told, runners.ids, standing, field)
         self.interrupted |= standing.interrupted
-        return Heat(runners._replace(model=standing.model), standing, field)
+        return Heat(runners.ids, runners.coarse, standing, field)
 
     def leaders(self, heat: Heat, keep: int) -> list[int]:
         """The best of a heat, best first."""
         return leaders(heat.standing, self.ground.facts, heat.field, keep)
 
-    def field(self, rows: int, model: Mixture) -> Field:
+    def asked(self, runners: Runners, rows: int) -> Runners:
+        """The same, of which it is known whether float32 is enough, where there is much to count."""
+        if runners.coarse is None and self._much(rows, runners.model):
+            return runners._replace(coarse=self.ground.coarsely(runners.model))
+        return runners
+
+    def field(self, rows: int, runners: Runners) -> Field:
         """Rows to run on: in float32 where there is much to count and that is enough."""
-        return self._field(rows, coarse=self._much(rows, model) and self.ground.coarsely(model))
+        return self._field(rows, coarse=bool(runners.coarse) and self._much(rows, runners.model))
 
     def _field(self, rows: int, *, coarse: bool) -> Field:
         facts = self.ground.facts
@@ -198,16 +218,25 @@ def leaders(standing: Standing, facts: Survey, field: Field, keep: int) -> list[
     """
     share = field.weight / facts.weight
     bound = standing.bound.cpu().nan_to_num(nan=-torch.inf)
-    tests = soundness(standing.model, standing.n, facts)
-    level = tests.sound.double()
-    if share < 1:
-        level += tests._replace(counted=counted(standing.model, standing.n / share)).sound
     order = bound.argsort(descending=True, stable=True)
-    order = order[level[order].argsort(descending=True, stable=True)]
-    if keep == 1:
-        return order[:1].tolist()
-    near = (bound[:, None] - bound).abs() <= TWIN_NATS * share
-    return untwinned(twins(standing.model, facts) & near, order.tolist())[:keep]
+    same = twinned(standing, bound[order], TWIN_NATS * share, facts) if keep > 1 else None
+    best = untwinned(same, order.tolist())[:keep]
+    # Mostly these are sound, and then nothing is asked of the others.
+    if bool((credible(standing.pick(best), share, facts) == CREDIBLE).all()):
+        return best
+    order = order[credible(standing, share, facts)[order].argsort(descending=True, stable=True)]
+    return untwinned(same, order.tolist())[:keep]
+
+
+CREDIBLE = 2
+"""What :func:`credible` says of a sound restart."""
+
+
+def credible(standing: Standing, share: float, facts: Survey) -> Tensor:
+    """(R,), 2 for restarts that are sound as counted on a share of the rows, 1 for those that would be on all, or 0."""
+    tests = soundness(standing.model, standing.n, facts)
+    whole = tests._replace(counted=counted(standing.model, standing.n / share)) if share < 1 else tests
+    return tests.sound.long() + whole.sound.long()
 
 
 def agreed(standing: Standing, best: int, facts: Survey) -> bool:
@@ -228,8 +257,18 @@ def twins(model: Mixture, facts: Survey, apart: float = TWINS) -> Bool[Tensor, "
     return torch.cdist(about, about, p=torch.inf) <= apart
 
 
-def untwinned(same: Bool[Tensor, "R R"], order: Iterable[int]) -> list[int]:
+def twinned(standing: Standing, falling: Tensor, near: float, facts: Survey) -> Bool[Tensor, "R R"] | None:
+    """Pairs of twins whose bounds are near; None where no bounds are, as they say in falling order."""
+    if bool((falling[:-1] - falling[1:] > near).all()):
+        return None
+    bound = standing.bound.cpu()
+    return twins(standing.model, facts) & ((bound[:, None] - bound).abs() <= near)
+
+
+def untwinned(same: Bool[Tensor, "R R"] | None, order: list[int]) -> list[int]:
     """The restarts of an order, leaving out those that have a twin before them."""
+    if same is None:
+        return order
     kept: list[int] = []
     like, twin = same.numpy(), np.zeros(len(same), dtype=bool)
     for i in order:
