@@ -139,18 +139,27 @@ def priced(gain, ways, loss):
 
 
 def test_moves_that_promise_most_come_first_and_split_nothing_that_goes():
-    halves, removals = priced([5.0, 1.0, 0.0], [Way(0, -1), Way(2, -1), Way(1, 2)], [3.0, 1.0, 0.5])
+    halves, removals = priced([50.0, 10.0, 0.0], [Way(0, -1), Way(2, -1), Way(1, 2)], [30.0, 10.0, 5.0])
     moves = moving.chosen(halves, removals, 24, 100.0, set())
     assert moves == [
-        Move(Way(1, 2), 0),
-        Move(Way(2, -1), 0),
-        Move(Way(2, -1), 1),
-        Move(Way(0, -1), 1),
-        Move(Way(0, -1), 2),
+        Move(Way(1, 2), 0, 50.0),
+        Move(Way(2, -1), 0, 50.0),
+        Move(Way(2, -1), 1, 10.0),
+        Move(Way(0, -1), 1, 10.0),
+        Move(Way(0, -1), 2, 0.0),
     ]
-    assert moving.chosen(halves, removals, 24, 1.0, set()) == moves[:3], "those that lose more are hopeless"
-    again = moving.chosen(halves, removals, 24, 100.0, {moves[0]})
-    assert again == [*moves[1:], moves[0]], "what was tried comes last"
+    assert moving.chosen(halves, removals, 24, 10.0, set()) == moves[:3], "those that lose more are hopeless"
+
+
+def test_what_was_tried_is_tried_anew_where_it_is_split_in_another_way():
+    halves, removals = priced([50.0, 10.0, 0.0], [Way(0, -1), Way(2, -1), Way(1, 2)], [30.0, 10.0, 5.0])
+    moves = moving.chosen(halves, removals, 24, 100.0, set())
+    others = [moves[0]._replace(gain=gain) for gain in (50 - 1.1 * moving.ANEW, 50 + 1.1 * moving.ANEW)]
+    assert moving.chosen(halves, removals, 24, 100.0, set(others)) == moves
+    same = [moves[0]._replace(gain=gain) for gain in (50 - 0.9 * moving.ANEW, 50 + 0.9 * moving.ANEW)]
+    for tried in ({same[0]}, {same[1]}, {others[0], same[1]}):
+        assert moving.chosen(halves, removals, 24, 100.0, tried) == moves[1:]
+    assert not moving.chosen(halves, removals, 24, 100.0, set(moves)), "nothing is left"
 
 
 def test_no_component_takes_all_moves():
@@ -171,7 +180,7 @@ def test_a_move_gives_every_row_away_once(joins):
     removals = moving.removed(view, ground)
     way = next(way for way in removals.ways if (way.into >= 0) == joins)
     kept, half = sorted({0, 1, 2, 3} - set(way))[:2]
-    share = moving.made_of(view, halves, removals, Move(way, half))
+    share = moving.made_of(view, halves, removals, Move(way, half, 0.0))
     np.testing.assert_allclose(share.sum(0).numpy(), 1.0, atol=1e-12)
     assert float(share.min()) >= 0
     both = share[half] + share[way.gone]

@@ -91,7 +91,7 @@ def test_starts_that_agree_end_the_race():
 def test_the_efforts_there_are():
     assert set(EFFORTS) == {"quick", "standard", "thorough"}
     assert EFFORTS["quick"].climb is None
-    assert EFFORTS["standard"].searches == 1 < EFFORTS["thorough"].searches
+    assert EFFORTS["standard"].agree == 1 < EFFORTS["thorough"].agree
     with pytest.raises(ValueError, match="effort"):
         GaussianMixture(2, effort="none").fit(hard())
 
@@ -202,6 +202,19 @@ def test_sound_restarts_lead():
     model = replace(standing.model, covariance=type(standing.model.covariance)(collapsed))
     spoilt = standing._replace(model=model, bound=standing.bound + tensor([1e6, 0.0]))
     assert leaders(spoilt, facts, field, 2) == [1, 0]
+
+
+def test_of_restarts_that_are_not_sound_those_lead_that_are_nearer_to_it():
+    x = three_clusters()
+    means = np.array([[[0, 0], [5, 5.0]], [[1, 1], [4, 0.0]], [[2, 2], [4, 4.0]]])
+    outcome, facts, field = ended(x, means)
+    standing = outcome.standing
+    tril = standing.model.covariance.tril.clone()
+    tril[0, :] *= 1e-9
+    tril[1:, 0] *= 1e-9
+    model = replace(standing.model, covariance=type(standing.model.covariance)(tril))
+    spoilt = standing._replace(model=model, bound=tensor([2e6, 0.0, 1e6]))
+    assert leaders(spoilt, facts, field, 3) == [2, 1, 0]
 
 
 # ---- the same race

@@ -10,7 +10,7 @@ from cases import onehot, tensor
 from grounds import CLIMB, EVERY, grounds, looked, pairs, parted, stuck
 
 import mixtura.moves as moving
-from mixtura import GaussianMixture
+from mixtura import DegenerateWarning, GaussianMixture
 from mixtura.cross import ALIKE, children
 from mixtura.kick import kick
 from mixtura.local import WARM, LocalSearch, Peak
@@ -52,6 +52,54 @@ def test_agreement_is_with_the_best_sound_one():
     assert found([worse, one]) == 1
     assert found([worse, worse, one]) == 1
     assert found([]) == 0
+
+
+# ---- what is not sound
+
+
+def few(rows, features, components, seed):
+    """Few rows for each component, so that the likelihood asks for smaller ones than can be believed."""
+    rng = np.random.default_rng(seed)
+    centres = 2 * rng.normal(size=(components, features))
+    return rng.normal(size=(rows, features)) + centres[rng.integers(0, components, rows)]
+
+
+def test_sound_fits_are_found_of_few_rows():
+    """A component needs 10 of the 120 rows, and there are eight."""
+    told = [GaussianMixture(8, random_state=0).fit(few(120, 4, 8, seed)).status_ for seed in range(8)]
+    assert told.count("converged") >= 7
+
+
+def test_one_search_is_enough_where_it_has_found_a_sound_optimum():
+    x = few(400, 4, 8, 0)
+    model = GaussianMixture(8, random_state=0).fit(x)
+    assert model.status_ == "converged"
+    assert {start["search"] for start in model.starts_} == {0}
+
+
+def test_another_search_follows_where_nothing_sound_was_found():
+    x = few(70, 4, 8, 0)  # 80 rows would be needed
+    with pytest.warns(DegenerateWarning):
+        model = GaussianMixture(8, random_state=0).fit(x)
+    assert {start["search"] for start in model.starts_} == {0, 1}
+    assert {start["kind"] for start in model.starts_ if start["search"] == 1} >= {"kmeans", "whitened"}
+    with pytest.warns(DegenerateWarning):
+        single = GaussianMixture(8, n_init=1, random_state=0).fit(x)
+    assert {start["search"] for start in single.starts_} == {0}
+
+
+def test_an_optimum_is_bettered_by_one_that_is_nearer_to_a_sound_one():
+    def peak(faulty, bound):
+        made = Peak.__new__(Peak)
+        made.faulty, made.bound = faulty, bound
+        return made
+
+    assert peak(2, 0.0).bettered(peak(1, -100.0))
+    assert peak(1, 0.0).bettered(peak(0, -100.0))
+    assert not peak(1, 0.0).bettered(peak(1, 100.0)), "no gain by collapse"
+    assert not peak(0, 0.0).bettered(peak(1, 100.0))
+    assert not peak(0, 0.0).bettered(peak(0, 0.4))
+    assert peak(0, 0.0).bettered(peak(0, 0.6))
 
 
 # ---- kicks

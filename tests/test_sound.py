@@ -73,6 +73,7 @@ def test_counts_at_the_border(name, facts):
     one = soundness(mixture, tensor([[least, least - 1.0]]), facts)
     assert one.counted.tolist() == [[True, False]]
     assert one.sound.tolist() == [False]
+    assert one.faulty.tolist() == [1]
 
 
 def test_a_count_that_is_exactly_enough_survives_rounding(facts):

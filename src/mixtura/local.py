@@ -70,11 +70,16 @@ class Peak:
         self.bound = track.level(heat)
         self._levels: dict[tuple[int, int, int], float] = {}
 
-    @cached_property
+    @property
     def sound(self) -> bool:
         """It can be believed."""
+        return not self.faulty
+
+    @cached_property
+    def faulty(self) -> int:
+        """How many components cannot be believed."""
         standing = self.heat.standing
-        return bool(soundness(standing.model, standing.n, self.track.ground.facts).sound[0])
+        return int(soundness(standing.model, standing.n, self.track.ground.facts).faulty[0])
 
     @cached_property
     def view(self) -> View:
@@ -111,8 +116,8 @@ class Peak:
         return abs(self.bound - other.bound) <= AGREE_NATS and bool(self.same(other.heat)[0])
 
     def bettered(self, other: "Peak") -> bool:
-        """The other is sound, and higher by what makes a difference, unless this one is not sound itself."""
-        return other.sound and (not self.sound or other.bound > self.bound + GAIN)
+        """The other is sound, and higher by what makes a difference; or fewer of its components are not sound."""
+        return other.faulty < self.faulty or (other.sound and other.bound > self.bound + GAIN)
 
 
 class LocalSearch:

@@ -1,5 +1,6 @@
 """Moves: one component less and another one split, priced by what the rows of a sample say of a mixture."""
 
+from collections import defaultdict
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,10 @@ LEAST = 1e-3
 FEW = 64
 """Most components, and pairs, of which it is worked out what their going costs."""
 
+ANEW = 10.0
+"""Nats by which the gains of two splits of a component differ where they are not the same: a move that was tried is
+tried anew with another split, which succeeds more often than a new move of less promise; the same one hardly ever does."""
+
 SHARE = 4
 """No component is split, and none is taken away, in more than this part of a round's moves: a quarter."""
 
@@ -47,10 +52,12 @@ class Move(NamedTuple):
     Attributes:
         way: to have one less.
         split: the component that is split.
+        gain: nats that its halves explain more of its rows.
     """
 
     way: Way
     split: int
+    gain: float
 
 
 class View(NamedTuple):
@@ -266,24 +273,29 @@ def left(view: View, way: Way, rest: Float64[Tensor, "S"]) -> Float64[Tensor, "K
 
 
 def chosen(halves: Halves, removals: Removals, most: int, hopeless: float, tried: set[Move]) -> list[Move]:
-    """The moves that promise most, of different kinds; none that is expected to lose more than ``hopeless`` nats."""
+    """The moves that promise most, of different kinds; none that is expected to lose more than ``hopeless`` nats.
+
+    None that was ``tried``, either, unless its component is split in another way now.
+    """
     components = len(halves.gain)
     price = (halves.gain - removals.loss[:, None]).nan_to_num(nan=-torch.inf).flatten()
+    gains, before = halves.gain.tolist(), defaultdict(list)
+    for old in tried:
+        before[old.way, old.split].append(old.gain)
     moves: list[Move] = []
     splits, goings = [0] * components, [0] * components
-    order = price.argsort(descending=True, stable=True).tolist()
-    worth = [place for place in order if float(price[place]) >= -hopeless]
-    every = [Move(removals.ways[place // components], place % components) for place in worth]
-    # Those tried before are split in other ways this time.
-    for move in sorted(every, key=tried.__contains__):
-        gone, half = move.way.gone, move.split
-        if len(moves) == most:
+    worth = price.tolist()
+    for place in price.argsort(descending=True, stable=True).tolist():
+        if len(moves) == most or worth[place] < -hopeless:
             break
-        if half in move.way or max(splits[half], goings[gone]) >= max(1, most // SHARE):
+        way, half = removals.ways[place // components], place % components
+        if half in way or max(splits[half], goings[way.gone]) >= max(1, most // SHARE):
             continue
-        moves.append(move)
+        if any(abs(gains[half] - gain) < ANEW for gain in before[way, half]):
+            continue
+        moves.append(Move(way, half, gains[half]))
         splits[half] += 1
-        goings[gone] += 1
+        goings[way.gone] += 1
     return moves
 
 

@@ -69,12 +69,13 @@ CLIMB = Climb(
     heats=(Round(2500, 4, 16, 0.3), Round(2500, 8, 8, 0.03), Round(BROAD, 10, 1, 0.005), Round(BROAD, 60, 1)),
 )
 
-STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB, children=24)
+# A second search follows where the first has found nothing sound.
+STANDARD = QUICK._replace(per_row=1e-7, climb=CLIMB, searches=2, races=2, children=24)
 
 EFFORTS: dict[str, Effort] = {
     "quick": QUICK,
     "standard": STANDARD,
-    "thorough": STANDARD._replace(searches=16, races=2, agree=4),
+    "thorough": STANDARD._replace(searches=16, agree=4),
 }
 """What ``effort`` stands for."""
 

@@ -32,30 +32,35 @@ def searches(
         effort: how hard each of them looks.
         count: how many independent ones; None is as many searches as the effort says, ended when the best optimum was
             found often enough, and of these only some are independent: the others begin at a kick of the best optimum.
-        begun: a fit, in the coordinates of the data, that the first of them goes on from instead of a race's leader.
+        begun: a fit, in the coordinates of the data, that the first of them goes on from instead of a race's leader:
+            the only one, where the effort is satisfied with one.
         kind: what that is called among the starts.
     """
     races = effort.races if count is None else count
+    single = begun is not None and effort.agree == 1
+    most = 1 if single else effort.searches if count is None else count
 
     def search(ground: Ground) -> Found:
         track = Track(ground, effort.settled)
         ends: list[Runners] = []
         peaks: list[Peak] = []
-        for number in range(effort.searches if count is None else count):
+        # Starts that do not run are all there is to find.
+        for number in range(most if ground.plan.passes or count is not None else 1):
             track.search = number
             local = None if effort.climb is None else LocalSearch(track, effort.climb, number, peaks)
+            easy = False
             if local is not None and peaks and number >= races:
                 peaks += crossed(local, local.kicked(highest(peaks)), peaks, effort.children)
             else:
                 if begun is not None and number == 0:
-                    runners, easy = track.enter(begun.shifted(-ground.origin).to(ground.rows.home), [kind]), False
+                    runners = track.enter(begun.shifted(-ground.origin).to(ground.rows.home), [kind])
                 else:
                     runners, easy = led(track, effort, number)
                 if local is None or not ground.plan.passes or easy or track.interrupted:
                     ends.append(runners)
                 else:
                     peaks += crossed(local, climbed(local, runners, effort.children), peaks, effort.children)
-            if track.interrupted or (count is None and found(peaks) >= effort.agree):
+            if track.interrupted or (count is None and (easy or found(peaks) >= effort.agree)):
                 break
         # A search that comes to a known optimum gives it back.
         return track.home_stretch(joined([*ends, *(peak.heat.runners for peak in dict.fromkeys(peaks))]))
@@ -67,7 +72,7 @@ def led(track: Track, effort: Effort, number: int) -> tuple[Runners, bool]:
     """What a race sends on, and whether to leave it at that: where all starts agree a single search does."""
     race = Race(track, effort, number * effort.starts)
     runners = race.run()
-    return runners, race.agreed and effort.searches == 1
+    return runners, race.agreed and effort.agree == 1
 
 
 def climbed(local: LocalSearch, runners: Runners, children: int) -> Peak:
@@ -99,8 +104,8 @@ def crossed(local: LocalSearch, peak: Peak, before: list[Peak], children: int) -
 
 
 def highest(peaks: list[Peak]) -> Peak:
-    """The best of some optima: sound ones before others."""
-    return max(peaks, key=lambda peak: (peak.sound, peak.bound))
+    """The best of some optima: those before others in which fewer components are not sound."""
+    return max(peaks, key=lambda peak: (-peak.faulty, peak.bound))
 
 
 def found(peaks: list[Peak]) -> int:

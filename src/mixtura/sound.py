@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from mixtura.covariance.quadratic import VECH
@@ -44,7 +44,12 @@ class Soundness(NamedTuple):
     @property
     def sound(self) -> Bool[Tensor, "R"]:
         """(R,): every test of every component holds."""
-        return (self.counted & self.wide & self.resolved.all(-1) & self.free).all(1)
+        return self.faulty == 0
+
+    @property
+    def faulty(self) -> Int64[Tensor, "R"]:
+        """(R,): how many components fail a test."""
+        return (~(self.counted & self.wide & self.resolved.all(-1) & self.free)).sum(1)
 
 
 def soundness(mixture: Mixture, n: Float64[Tensor, "R K"], facts: Survey) -> Soundness:

@@ -214,7 +214,7 @@ def leaders(standing: Standing, facts: Survey, field: Field, keep: int) -> list[
     """The best restarts, best first: sound ones before others, and one of each set of twins.
 
     On a part of the rows counts are smaller: those that are sound as counted come first, then those that would be
-    with all rows.
+    with all rows. Of others those come first in which fewer components are not sound: they are nearer to one that is.
     """
     share = field.weight / facts.weight
     bound = standing.bound.cpu().nan_to_num(nan=-torch.inf)
@@ -233,10 +233,13 @@ CREDIBLE = 2
 
 
 def credible(standing: Standing, share: float, facts: Survey) -> Tensor:
-    """(R,), 2 for restarts that are sound as counted on a share of the rows, 1 for those that would be on all, or 0."""
+    """(R,), 2 for restarts that are sound as counted on a share of the rows, 1 for those that would be on all.
+
+    For others 1 less the number of components that would not be.
+    """
     tests = soundness(standing.model, standing.n, facts)
     whole = tests._replace(counted=counted(standing.model, standing.n / share)) if share < 1 else tests
-    return tests.sound.long() + whole.sound.long()
+    return tests.sound.long() + (1 - whole.faulty)
 
 
 def agreed(standing: Standing, best: int, facts: Survey) -> bool:
