@@ -90,7 +90,8 @@ def test_a_weight_of_two_is_a_row_twice():
 def test_order_and_kind_of_rows_do_not_matter(tmp_path):
     gm, _, x, _ = overlapping(3)
     want = merge(gm, x).entropy_
-    np.testing.assert_allclose(merge(gm, x[::-1].copy()).entropy_, want, rtol=1e-10)
+    # One cluster has none, but for rounding.
+    np.testing.assert_allclose(merge(gm, x[::-1].copy()).entropy_, want, rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(merge(gm, torch.from_numpy(x)).entropy_, want, rtol=1e-12)
     np.save(tmp_path / "x.npy", x)
     np.testing.assert_allclose(merge(gm, scan(tmp_path / "x.npy")).entropy_, want, rtol=1e-12)

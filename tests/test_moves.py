@@ -148,15 +148,16 @@ def test_moves_that_promise_most_come_first_and_split_nothing_that_goes():
         Move(Way(0, -1), 1, 10.0),
         Move(Way(0, -1), 2, 0.0),
     ]
-    assert moving.chosen(halves, removals, 24, 10.0, set()) == moves[:3], "those that lose more are hopeless"
+    few = moving.chosen(halves, removals, 24, 10.0 / moving.HOPELESS, set())
+    assert few == moves[:3], "those that lose more are hopeless"
 
 
 def test_what_was_tried_is_tried_anew_where_it_is_split_in_another_way():
     halves, removals = priced([50.0, 10.0, 0.0], [Way(0, -1), Way(2, -1), Way(1, 2)], [30.0, 10.0, 5.0])
-    moves = moving.chosen(halves, removals, 24, 100.0, set())
-    others = [moves[0]._replace(gain=gain) for gain in (50 - 1.1 * moving.ANEW, 50 + 1.1 * moving.ANEW)]
+    moves, anew = moving.chosen(halves, removals, 24, 100.0, set()), 100 * moving.ANEW
+    others = [moves[0]._replace(gain=gain) for gain in (50 - 1.1 * anew, 50 + 1.1 * anew)]
     assert moving.chosen(halves, removals, 24, 100.0, set(others)) == moves
-    same = [moves[0]._replace(gain=gain) for gain in (50 - 0.9 * moving.ANEW, 50 + 0.9 * moving.ANEW)]
+    same = [moves[0]._replace(gain=gain) for gain in (50 - 0.9 * anew, 50 + 0.9 * anew)]
     for tried in ({same[0]}, {same[1]}, {others[0], same[1]}):
         assert moving.chosen(halves, removals, 24, 100.0, tried) == moves[1:]
     assert not moving.chosen(halves, removals, 24, 100.0, set(moves)), "nothing is left"

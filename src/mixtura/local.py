@@ -13,7 +13,7 @@ from mixtura.cross import children
 from mixtura.draws import stream
 from mixtura.kick import kick
 from mixtura.mixture import Mixture
-from mixtura.moves import HOPELESS, Move, Removals, View, chosen, removed, seen, split, started
+from mixtura.moves import Move, Removals, View, chosen, removed, seen, split, started
 from mixtura.record import Record
 from mixtura.running import heat
 from mixtura.sound import soundness
@@ -215,8 +215,8 @@ class LocalSearch:
         draws = stream(ground.plan.seed, "split", self.key, self.rounds).random((climb.splits, components, 2))
         self.rounds += 1
         halves = split(view, torch.from_numpy(draws), climb.settling, ground)
-        hopeless = HOPELESS * float(view.sample.weight.sum())
-        moves = chosen(halves, removals, min(MOST, climb.moves * components), hopeless, tried)
+        rows = float(view.sample.weight.sum())
+        moves = chosen(halves, removals, min(MOST, climb.moves * components), rows, tried)
         return moves, started(view, halves, removals, moves, ground) if moves else None
 
     def short(self, now: Round) -> float:

@@ -26,9 +26,9 @@ LEAST = 1e-3
 FEW = 64
 """Most components, and pairs, of which it is worked out what their going costs."""
 
-ANEW = 10.0
-"""Nats by which the gains of two splits of a component differ where they are not the same: a move that was tried is
-tried anew with another split, which succeeds more often than a new move of less promise; the same one hardly ever does."""
+ANEW = 0.005
+"""Nats a row by which the gains of two splits of a component differ where they are not the same. A move that was tried
+succeeds with another split as often as a new one does, with the same one hardly ever."""
 
 SHARE = 4
 """No component is split, and none is taken away, in more than this part of a round's moves: a quarter."""
@@ -272,8 +272,8 @@ def left(view: View, way: Way, rest: Float64[Tensor, "S"]) -> Float64[Tensor, "K
 # ---- both together
 
 
-def chosen(halves: Halves, removals: Removals, most: int, hopeless: float, tried: set[Move]) -> list[Move]:
-    """The moves that promise most, of different kinds; none that is expected to lose more than ``hopeless`` nats.
+def chosen(halves: Halves, removals: Removals, most: int, rows: float, tried: set[Move]) -> list[Move]:
+    """The moves that promise most, of different kinds, but for hopeless ones.
 
     None that was ``tried``, either, unless its component is split in another way now.
     """
@@ -286,12 +286,12 @@ def chosen(halves: Halves, removals: Removals, most: int, hopeless: float, tried
     splits, goings = [0] * components, [0] * components
     worth = price.tolist()
     for place in price.argsort(descending=True, stable=True).tolist():
-        if len(moves) == most or worth[place] < -hopeless:
+        if len(moves) == most or worth[place] < -HOPELESS * rows:
             break
         way, half = removals.ways[place // components], place % components
         if half in way or max(splits[half], goings[way.gone]) >= max(1, most // SHARE):
             continue
-        if any(abs(gains[half] - gain) < ANEW for gain in before[way, half]):
+        if any(abs(gains[half] - gain) < ANEW * rows for gain in before[way, half]):
             continue
         moves.append(Move(way, half, gains[half]))
         splits[half] += 1
