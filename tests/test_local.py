@@ -229,7 +229,7 @@ def test_optima_are_compared_in_the_precision_of_the_rows(monkeypatch):
 
 
 def test_a_round_is_read_as_it_is_written():
-    climb = Climb(1, 100, 2, 2, 1, (Round(100, 3, 2), Round(2**15, 3, 1)))
+    climb = Climb(1, 100, 2, 2, 1, 0, (Round(100, 3, 2), Round(2**15, 3, 1)))
     x, _ = pairs(400)
     ground = grounds(x)
     track = Track(ground, Still(1e-5))

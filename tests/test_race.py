@@ -28,7 +28,7 @@ from mixtura.track import AGREE, leaders, twins, untwinned
 
 TOLD = {"kind", "search", "parent", "begins", "same_as", "status", "loglik", "n_iter", "lower_bounds", "stages"}
 
-MADE = {"move", "cross", "kick"}
+MADE = {"move", "shake", "cross", "kick"}
 """What local searches make of optima."""
 
 

@@ -148,7 +148,9 @@ def test_a_search_goes_on_from_a_kick(name):
     x, labels = sides()
     ground = grounds(x, name, components=6)
     track = Track(ground, Still(1e-5))
-    peak = LocalSearch(track, CLIMB._replace(misses=0), 0).run(track.enter(half_right(x, ground, 0), ["kmeans"]))
+    peak = LocalSearch(track, CLIMB._replace(misses=0, shakes=0), 0).run(
+        track.enter(half_right(x, ground, 0), ["kmeans"])
+    )
     ends = [LocalSearch(track, CLIMB._replace(misses=1), key).kicked(peak) for key in range(6)]
     kicks = [at for at, start in enumerate(track.told) if start["kind"] == "kick"]
     assert len(kicks) == len({tuple(track.told[at]["lower_bounds"]) for at in kicks}) == 6, "each is another one"
@@ -232,7 +234,7 @@ def test_two_optima_that_are_right_in_different_places_are_crossed(name):
     x, labels = sides()
     ground = grounds(x, name, components=6)
     track = Track(ground, Still(1e-5))
-    still = CLIMB._replace(misses=0)
+    still = CLIMB._replace(misses=0, shakes=0)
     parents = [track.enter(half_right(x, ground, side), ["kmeans"]) for side in (0, 1)]
     one, other = (LocalSearch(track, still, 0).run(parent) for parent in parents)
     child = LocalSearch(track, still, 1).crossed(one, other, 200)
@@ -249,7 +251,7 @@ def test_the_optimum_of_a_leader_is_crossed_with_what_came_second():
     ground = grounds(x, "diag", components=6)
     track = Track(ground, Still(1e-5))
     runners = joined([track.enter(half_right(x, ground, side), ["kmeans"]) for side in (0, 1)])
-    local = LocalSearch(track, CLIMB._replace(misses=0), 0)
+    local = LocalSearch(track, CLIMB._replace(misses=0, shakes=0), 0)
     alone = climbed(local, runners, 0)
     assert {start["kind"] for start in track.told} == {"kmeans"}
     assert len(track.told[1]["stages"]) == 0, "what came second does not run"
@@ -265,7 +267,7 @@ def test_what_came_second_is_searched_on_where_it_is_better():
     ground = grounds(x)
     track = Track(ground, Still(1e-5))
     right = parted(x, labels, ground)
-    local = LocalSearch(track, CLIMB._replace(misses=0), 0)
+    local = LocalSearch(track, CLIMB._replace(misses=0, shakes=0), 0)
     alone = local.run(track.enter(right, ["kmeans"]))
     runners = joined([track.enter(start, ["kmeans"]) for start in (stuck(x, ground), right)])
     peak = climbed(local, runners, 1)

@@ -97,12 +97,12 @@ class GaussianMixture(PlannedMixture):
         status_: ``"converged"``, ``"max_iter"``, ``"degenerate"`` where a component cannot be believed, or
             ``"interrupted"``: Ctrl-C leaves the estimator fitted as far as it had come, and is raised on.
         history_: dict of ``loglik`` and ``gain`` at each iteration, in nats.
-        starts_: one dict for each start, and each ``"move"``, ``"cross"`` and ``"kick"`` of local search: ``kind``;
-            ``search``, the number of its search; ``parent``, of these the start that it was made of, and ``begins``,
-            the iterations behind that; ``same_as``, the start that had come to the same optimum before, if any;
-            ``status`` (as ``status_``, or ``"dropped"`` on the way); ``loglik`` of all rows, NaN where it was dropped;
-            ``n_iter`` and ``lower_bounds``, the mean log likelihood at each of its iterations; ``stages``, pairs of how
-            many rows it looked at for how many iterations.
+        starts_: one dict for each start, and each ``"move"``, ``"shake"``, ``"cross"`` and ``"kick"`` of local search:
+            ``kind``; ``search``, the number of its search; ``parent``, of these the start that it was made of, and
+            ``begins``, the iterations behind that; ``same_as``, the start that had come to the same optimum before, if
+            any; ``status`` (as ``status_``, or ``"dropped"`` on the way); ``loglik`` of all rows, NaN where it was
+            dropped; ``n_iter`` and ``lower_bounds``, the mean log likelihood at each of its iterations; ``stages``,
+            pairs of how many rows it looked at for how many iterations.
         seed_: the seed of all random draws; 0 with ``reproduce="sklearn"``, which draws from ``random_state`` itself.
         mixture_: the immutable :class:`Mixture`.
         source_: where it was fitted to a :class:`Source`: ``columns``, and ``steps``, what was done to their values.

@@ -13,9 +13,10 @@ from mixtura.cross import children
 from mixtura.draws import stream
 from mixtura.kick import kick
 from mixtura.mixture import Mixture
-from mixtura.moves import Move, Removals, View, chosen, removed, seen, split, started
+from mixtura.moves import HOPELESS, Move, Removals, View, chosen, removed, seen, split, started
 from mixtura.record import Record
 from mixtura.running import heat
+from mixtura.shake import shaken
 from mixtura.sound import soundness
 from mixtura.survey import Sample
 from mixtura.track import AGREE, AGREE_NATS, Heat, Round, Runners, Track, twins
@@ -45,6 +46,7 @@ class Climb(NamedTuple):
         splits: in how many ways each component is split.
         settling: passes that the two halves of a component run alone.
         moves: how many are tried in a round, for each component.
+        shakes: how many are tried where moves gain nothing, of tables whose rows such a sample has all.
         heats: what they run, on more and more rows, the last on those on which optima are compared.
     """
 
@@ -53,6 +55,7 @@ class Climb(NamedTuple):
     splits: int
     settling: int
     moves: int
+    shakes: int
     heats: tuple[Round, ...]
 
 
@@ -164,7 +167,15 @@ class LocalSearch:
         return self.run(self.entered(model, "kick", peak))
 
     def onward(self, peak: Peak) -> Peak:
-        """From an optimum to one that no move has bettered, be it a known one."""
+        """From an optimum to one that neither moves nor shakes have bettered, be it a known one."""
+        better: Peak | None = peak
+        while better is not None:
+            peak = self.moved(better)
+            better = None if any(peak is old for old in self.known) else self.shaken(peak)
+        return peak
+
+    def moved(self, peak: Peak) -> Peak:
+        """From an optimum to one that no move has bettered, or that is a known one."""
         tried: set[Move] = set()
         misses = 0
         while misses < self.climb.misses and not self.track.interrupted:
@@ -180,6 +191,23 @@ class LocalSearch:
             else:
                 peak, tried, misses = best, set(), 0
         return peak
+
+    def shaken(self, peak: Peak) -> Peak | None:
+        """A better optimum from the same one with rows weighed anew.
+
+        None where there is none, where rows are many, and where all components stand far apart.
+        """
+        ground, many = self.track.ground.on_host, self.climb.shakes
+        few = ground.facts.rows <= self.climb.sample and peak.heat.runners.model.shape[1] > 1
+        if not (few and many) or self.track.interrupted:
+            return None
+        view = peak.view
+        if bool((peak.removals.loss > HOPELESS * float(view.sample.weight.sum())).all()):
+            return None
+        random = stream(ground.plan.seed, "shake", self.key, self.rounds)
+        draws = torch.from_numpy(random.random((many, len(view.sample.x))))
+        best = self.tried(self.entered(shaken(view, draws, ground), "shake", peak), peak)
+        return None if self.track.interrupted else best
 
     def crossed(self, best: Peak, other: Peak, many: int) -> Peak:
         """From children of two optima to one that no move has bettered: the first optimum where no child betters it."""

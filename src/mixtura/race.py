@@ -66,6 +66,7 @@ CLIMB = Climb(
     splits=4,
     settling=8,
     moves=4,
+    shakes=24,
     heats=(Round(2500, 4, 16, 0.3), Round(2500, 8, 8, 0.03), Round(BROAD, 10, 1, 0.005), Round(BROAD, 60, 1)),
 )
 

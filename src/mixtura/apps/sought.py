@@ -86,7 +86,7 @@ def _searched(model: Any, starts: list[Any]) -> str:
     return f"{raced}; {how}the best of {len(every - kicked)} independent searches{kicks}, which no other reached"
 
 
-TRIES = {"move": "moves", "cross": "crosses", "kick": "kicks"}
+TRIES = {"move": "moves", "shake": "shakes", "cross": "crosses", "kick": "kicks"}
 """What local search makes of optima."""
 
 

@@ -162,12 +162,21 @@ def _starts(facts: Facts) -> Iterator[Said]:
     else:
         yield f"EM was started {len(raced)} times{seed}: {each}; {kept}.", ()
     if moves:
-        searches = len({start["search"] for start in raced})
-        each = "the best one" if searches == 1 else f"the best one of each of {searches} independent searches"
+        yield from _local(starts, moves, len({start["search"] for start in raced}))
+
+
+def _local(starts: list[Any], moves: int, searches: int) -> Iterator[Said]:
+    each = "the best one" if searches == 1 else f"the best one of each of {searches} independent searches"
+    yield (
+        f"From {each}, local search tried {moves} moves that take one component away and split "
+        f"another one, and kept those that were sound and better ({references.MOVES.short}).",
+        (references.MOVES,),
+    )
+    if shakes := _kind(starts, "shake"):
         yield (
-            f"From {each}, local search tried {moves} moves that take one component away and split "
-            f"another one, and kept those that were sound and better ({references.MOVES.short}).",
-            (references.MOVES,),
+            f"Where moves gained nothing, it went on from {shakes} mixtures of the same shares, but of rows weighed at "
+            f"random ({references.SHAKE.short}).",
+            (references.SHAKE,),
         )
     if kicks := _kind(starts, "kick"):
         yield (

@@ -77,6 +77,11 @@ KICK = Reference(
     "Lourenço HR, Martin OC, Stützle T (2003). Iterated local search. In Glover F, Kochenberger GA (eds), Handbook of "
     "Metaheuristics, 320–353. Springer. doi:10.1007/0-306-48056-5_11",
 )
+SHAKE = Reference(
+    "Wood 2001",
+    "Wood SN (2001). Minimizing model fitting objectives that contain spurious local minima by bootstrap restarting. "
+    "Biometrics 57, 240–244. doi:10.1111/j.0006-341X.2001.00240.x",
+)
 SCHWARZ = Reference(
     "Schwarz 1978",
     "Schwarz G (1978). Estimating the dimension of a model. The Annals of Statistics 6, 461–464. "
