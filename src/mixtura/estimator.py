@@ -56,10 +56,10 @@ class GaussianMixture(PlannedMixture):
             scikit-learn).
         effort: how hard to look: ``"quick"``, a race of a few starts, for exploring; ``"standard"``, a race and then
             local search, which takes a component away and splits another one until that gains nothing (Ueda et al.
-            2000), and crosses what it has come to with what was second in the race, and all of it once more where that
-            has found nothing sound; ``"thorough"``, such searches one
-            after the other, from a second race and then from kicks of the best optimum, with which other ones are
-            crossed, until four have come to it (sixteen at most).
+            2000), weighs few rows anew (Wood 2001), and crosses what it has come to with what was second in the race,
+            and all of it once more where that has found nothing sound; ``"thorough"``, such searches one after the
+            other, from a second race and then from kicks of the best optimum, with which other ones are crossed, until
+            four have come to it (sixteen at most).
         weights_init: (K,) starting weights. Giving any of these three makes one start, the rest of it from k-means
             (begun at ``means_init`` where given); ``n_init`` and ``init_params`` then have no effect.
         means_init: (K, D) starting means.
