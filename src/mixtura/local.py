@@ -206,8 +206,7 @@ class LocalSearch:
             return None
         random = stream(ground.plan.seed, "shake", self.key, self.rounds)
         draws = torch.from_numpy(random.random((many, len(view.sample.x))))
-        best = self.tried(self.entered(shaken(view, draws, ground), "shake", peak), peak)
-        return None if self.track.interrupted else best
+        return self.tried(self.entered(shaken(view, draws, ground), "shake", peak), peak)
 
     def crossed(self, best: Peak, other: Peak, many: int) -> Peak:
         """From children of two optima to one that no move has bettered: the first optimum where no child betters it."""
